@@ -1,0 +1,157 @@
+"""Whole or absent: write, fsync, rename, lock, point a link.
+
+A reader of any file written here sees the old bytes or the new bytes, never a mix, whatever happens to the
+writer. A failed fsync is never tried again (the kernel may have dropped the pages): the error rises.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from attrition.errors import LockedError
+
+# the machine's fault, not a bug: the door turns these into a sentence
+MACHINE_FAULTS = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space",
+    errno.EFBIG: "Raise the file size limit",
+    errno.EROFS: "Mount the folder writable",
+    errno.EACCES: "Give this user the permission",
+    errno.EPERM: "Give this user the permission",
+    errno.EIO: "Check the disk",
+    errno.EMFILE: "Raise the limit of open files",
+    errno.ENFILE: "Raise the limit of open files",
+}
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Make `path` hold `data`, whole or not at all; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(path: Path, facts: Any) -> None:
+    write_text(path, as_json(facts) + "\n")
+
+
+def as_json(facts: Any) -> str:
+    """JSON for a file: strict (no NaN), one key a line, UTF-8 as it is."""
+    return json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line and have it on disk; a torn last line of a killed writer is closed first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        _write_all(descriptor, f"{os.linesep if torn else ''}{line}\n".encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# on Linux a folder is synced as a file is: opened to read, then fsync
+sync_folder = sync_file
+
+
+def point_link(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target` by one rename: readers see the old target or the new one."""
+    draft = link.with_name(f".{link.name}.{secrets.token_hex(4)}.tmp")
+    draft.symlink_to(target)
+    try:
+        draft.rename(link)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(link.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the drafts that killed writers left; only for who holds the lock."""
+    for draft in folder.glob(".*.tmp"):
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the kernel's lock on `path`, or raise LockedError at once. It dies with the process, never before.
+
+    The file is never removed; should somebody remove it, the inode no longer fits and the new file is locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _locked_descriptor(path)
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"held by process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked_descriptor(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+            os.close(descriptor)
+            raise LockedError(
+                f"{path}: another run is at work ({holder or 'it has just begun'}). "
+                "Wait until it has finished; the lock goes with it, there is nothing to remove."
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,52 @@
+"""The ingested data as readers see it: generations of one table and the list of what it was made from.
+
+ingesteddata/generations/<id>/ holds finaldata.csv, ingestedfiles.txt, rejectedrows.csv, ingestionmetrics.csv
+and datasets.json of one ingestion; they become current together.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from attrition import contract as contracts
+from attrition import files, publisher
+from attrition.config import Config
+from attrition.contract import Contract
+from attrition.errors import DataError
+from attrition.publisher import Edition, Shelf
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LINKS = ("finaldata.csv", "ingestedfiles.txt", "rejectedrows.csv", "ingestionmetrics.csv", "datasets.json")
+
+
+def shelf(config: Config) -> Shelf:
+    return Shelf(
+        config.ingested_folder,
+        "generations",
+        LINKS,
+        DataError,
+        "Run: python ingestion.py --force (it is made again).",
+    )
+
+
+def current(config: Config) -> Edition | None:
+    """The current generation, or None before the first ingestion."""
+    return publisher.current(shelf(config))
+
+
+def require_current(config: Config) -> Edition:
+    generation = current(config)
+    if generation is None:
+        raise DataError(f"{config.ingested_folder}: nothing was ingested yet. Run: python ingestion.py")
+    return generation
+
+
+def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
+    """finaldata.csv: the contract's columns, derived ones, and `dataset`, the one a row came from."""
+    return contracts.read_final(contract, generation.path("finaldata.csv"))
+
+
+def datasets(generation: Edition) -> list[dict[str, Any]]:
+    """What became of each dataset: name, sha256, status, reason, and its rows read, added, rejected."""
+    listed: list[dict[str, Any]] = files.read_json(generation.path("datasets.json"))["datasets"]
+    return listed

@@ -1,0 +1,243 @@
+"""Editions of a folder: immutable, verified, made current by one rename. Old or new, never a mix.
+
+    root/
+      releases/000007-3fa9c1d2/{trainedmodel.pkl, ..., manifest.json}     an edition, never changed
+      current -> releases/000007-3fa9c1d2                                 the one commit point
+      previous -> releases/000006-90ab12ff                                the parent of the current one
+      trainedmodel.pkl -> current/trainedmodel.pkl                        a fixed name for each file
+
+Deployment publishes releases this way, ingestion generations of its data. The writer holds the lock.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import Any
+
+from attrition import files
+from attrition.errors import AttritionError
+
+MANIFEST = "manifest.json"
+YOUNG_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where editions of one kind live, and how a fault of theirs is called."""
+
+    root: Path
+    kind: str
+    links: tuple[str, ...]
+    fault: type[AttritionError]
+    next_step: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.kind
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One published folder. Its files are what the manifest says: name, size, sha256."""
+
+    id: str
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def sequence(self) -> int:
+        return int(self.id.split("-")[0])
+
+    @property
+    def parent(self) -> str | None:
+        parent: str | None = self.manifest["parent"]
+        return parent
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def publish(shelf: Shelf, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> Edition:
+    """Have `fill` write the files into a draft, then make it the current edition by one rename.
+
+    Whatever `fill` raises discards the draft. When this returns, the edition is live and on disk.
+    """
+    shelf.folder.mkdir(parents=True, exist_ok=True)
+    tidy(shelf)
+    parent = _parent(shelf)
+    sequence = 1 + max((edition_sequence(name) for name in _names(shelf)), default=0)
+    draft = shelf.root / f".draft-{sequence:06d}"
+    draft.mkdir()
+    try:
+        fill(draft)
+        inventory = _inventory(draft)
+        for name in inventory:
+            files.sync_file(draft / name)
+        edition_id = f"{sequence:06d}-{_digest(inventory)[:8]}"
+        manifest = {
+            "format": 1,
+            "id": edition_id,
+            "sequence": sequence,
+            "parent": parent.id if parent else None,
+            **facts,
+            "files": inventory,
+        }
+        files.write_json(draft / MANIFEST, manifest)
+        draft.rename(shelf.folder / edition_id)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    files.sync_folder(shelf.folder)
+    edition = Edition(edition_id, shelf.folder / edition_id, manifest)
+    make_current(shelf, edition)
+    return edition
+
+
+def make_current(shelf: Shelf, edition: Edition) -> None:
+    """Point `current` at a verified edition: the commit. Then mend the links that follow from it."""
+    verify(shelf, edition)
+    files.point_link(shelf.root / "current", f"{shelf.kind}/{edition.id}")
+    point_fixed_links(shelf, edition)
+
+
+def point_fixed_links(shelf: Shelf, edition: Edition) -> None:
+    """`previous` and the fixed names follow from `current`; what a killed run left is mended by the next."""
+    previous = shelf.root / "previous"
+    if edition.parent and (shelf.folder / edition.parent).is_dir():
+        _ensure_link(previous, f"{shelf.kind}/{edition.parent}")
+    else:
+        previous.unlink(missing_ok=True)
+    for name in shelf.links:
+        _ensure_link(shelf.root / name, f"current/{name}")
+
+
+def current(shelf: Shelf) -> Edition | None:
+    """The edition that `current` names, or None where nothing was ever published."""
+    try:
+        target = (shelf.root / "current").readlink()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise shelf.fault(f"{shelf.root / 'current'}: this is not a link. {shelf.next_step}") from None
+    return read(shelf, target.name)
+
+
+def read(shelf: Shelf, edition_id: str) -> Edition:
+    """One edition by its id; only its manifest is read."""
+    folder = shelf.folder / edition_id
+    try:
+        manifest = files.read_json(folder / MANIFEST)
+        known = manifest["id"] == edition_id and {"parent", "files", "sequence"} <= manifest.keys()
+    except FileNotFoundError:
+        raise shelf.fault(f"{folder}: this has no {MANIFEST}. {shelf.next_step}") from None
+    except (ValueError, TypeError, KeyError):
+        known = False
+    if not known:
+        raise shelf.fault(f"{folder / MANIFEST}: this is damaged. {shelf.next_step}")
+    return Edition(edition_id, folder, manifest)
+
+
+def verify(shelf: Shelf, edition: Edition) -> None:
+    """Raise the shelf's fault unless the files are exactly those of the manifest, in size and sha256."""
+    published, found = edition.manifest["files"], _inventory(edition.folder)
+    wrong = sorted(name for name in {**published, **found} if published.get(name) != found.get(name))
+    if wrong:
+        raise shelf.fault(
+            f"{edition.folder}: {', '.join(wrong)} is not what was published. {shelf.next_step}"
+        )
+
+
+def read_verified(shelf: Shelf, edition: Edition, name: str) -> bytes:
+    """The bytes of one file, which are the published ones or the shelf's fault is raised."""
+    expected = edition.manifest["files"].get(name)
+    try:
+        data = edition.path(name).read_bytes()
+    except FileNotFoundError:
+        data = b""
+    if (
+        not expected
+        or len(data) != expected["size"]
+        or hashlib.sha256(data).hexdigest() != expected["sha256"]
+    ):
+        raise shelf.fault(f"{edition.path(name)}: this is not what was published. {shelf.next_step}")
+    return data
+
+
+def editions(shelf: Shelf) -> list[Edition]:
+    """All editions that can be read, oldest first."""
+    return [read(shelf, name) for name in _names(shelf) if (shelf.folder / name / MANIFEST).is_file()]
+
+
+def forget(shelf: Shelf, keep: int, pinned: frozenset[str] = frozenset()) -> list[str]:
+    """Remove old editions; returns their ids.
+
+    Kept are the current one, its `keep` nearest predecessors, the pinned ones, and all younger than an hour,
+    since a reader may be at work in them.
+    """
+    live = current(shelf)
+    if live is None:
+        return []
+    predecessors = [name for name in _names(shelf) if edition_sequence(name) < live.sequence][-keep:]
+    spared = {live.id, *predecessors, *pinned}
+    gone = [name for name in _names(shelf) if name not in spared and not _young(shelf.folder / name)]
+    for name in gone:
+        # out of sight first: a half-removed edition must not have an edition's name
+        rubbish = shelf.root / f".draft-removed-{name}"
+        (shelf.folder / name).rename(rubbish)
+        shutil.rmtree(rubbish)
+    return gone
+
+
+def tidy(shelf: Shelf) -> None:
+    """Remove what killed writers left."""
+    for draft in shelf.root.glob(".draft-*"):
+        shutil.rmtree(draft)
+    files.sweep(shelf.root)
+
+
+def edition_sequence(name: str) -> int:
+    """Number of an edition by its folder's name; 0 for a name that is none."""
+    number = name.split("-")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def _names(shelf: Shelf) -> list[str]:
+    if not shelf.folder.is_dir():
+        return []
+    return sorted((p.name for p in shelf.folder.iterdir() if edition_sequence(p.name)), key=edition_sequence)
+
+
+def _young(folder: Path) -> bool:
+    # a time in the future (a clock set back) is not young for ever: only the last hour counts
+    return 0 <= time() - folder.stat().st_mtime < YOUNG_SECONDS
+
+
+def _inventory(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of each file; what is no plain file has neither."""
+    inventory: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            inventory[path.name] = {}
+        elif path.name != MANIFEST:
+            inventory[path.name] = {"size": path.stat().st_size, "sha256": files.sha256(path)}
+    return inventory
+
+
+def _parent(shelf: Shelf) -> Edition | None:
+    try:
+        return current(shelf)
+    except shelf.fault:
+        # a damaged edition must not keep a sound one from taking its place
+        return None
+
+
+def _digest(inventory: Mapping[str, Any]) -> str:
+    return hashlib.sha256(files.as_json(inventory).encode()).hexdigest()
+
+
+def _ensure_link(link: Path, target: str) -> None:
+    if not (link.is_symlink() and str(link.readlink()) == target):
+        files.point_link(link, target)

@@ -1,0 +1,287 @@
+"""config.json as it is written: every key with its type, default and meaning.
+
+A section refuses unknown keys; faults come all at once (see attrition.config). A test holds README's table to
+these descriptions.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from attrition import arithmetic
+
+Name = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Label = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+
+
+def _once(*names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Rule(Section):
+    rule: Name
+    severity: Literal["warn", "reject"] = "warn"
+
+
+def _as_rule(value: Any) -> Any:
+    return {"rule": value} if isinstance(value, str) else value
+
+
+class Clients(Section):
+    id: Name = Field("corporation", description="column that names the client")
+    target: Name = Field(
+        "exited", description="column that says whether the client left; blank means not known yet"
+    )
+    left: Label = Field("1", description="value of the target for a client who left")
+    stayed: Label = Field("0", description="value of the target for a client who stayed")
+    numeric: tuple[Name, ...] = Field(
+        ("lastmonth_activity", "lastyear_activity", "number_of_employees"),
+        description="number columns the model sees",
+    )
+    categorical: tuple[Name, ...] = Field((), description="category columns the model sees")
+    carry: tuple[Name, ...] = Field(
+        (), description="columns that pass through untouched, unseen by the model"
+    )
+    words: dict[str, str] = Field({}, description="a column's name in plain words, for reasons and reports")
+    ranges: dict[str, tuple[float | None, float | None]] = Field(
+        {}, description="lowest and highest possible value of a number column; null is open"
+    )
+    rules: tuple[Annotated[Rule, BeforeValidator(_as_rule)], ...] = Field(
+        (),
+        description='comparisons between columns; a text warns, severity "reject" sets the row aside',
+    )
+    derived: dict[str, str] = Field({}, description="new number columns: arithmetic over other columns")
+    value: Name | None = Field(None, description="number column with a client's yearly value")
+    owner: Name | None = Field(None, description="column with the client's account manager")
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Columns read as numbers from a dataset."""
+        return _once(*self.numeric, *([self.value] if self.value else []))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return _once(*self.carry, *self.categorical, *([self.owner] if self.owner else []))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column a dataset must have."""
+        return _once(self.id, *self.carry, *self.categorical, *self.numbers, *self.texts, self.target)
+
+    @property
+    def model_numbers(self) -> tuple[str, ...]:
+        """Number columns the model sees: read or derived."""
+        return (*self.numeric, *self.derived)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return (*self.model_numbers, *self.categorical)
+
+    def word(self, column: str) -> str:
+        return self.words.get(column, column.replace("_", " "))
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> "Clients":
+        faults = list(self._faults())
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        read = [self.id, self.target, *self.numeric, *self.categorical]
+        for column in sorted({c for c in read if read.count(c) > 1}):
+            yield f"the column {column!r} is named twice among id, target, numeric and categorical"
+        optional = [column for column in (self.owner, self.value) if column]
+        for column in sorted({*self.carry, *optional} & {self.target}):
+            yield f"the target {column!r} cannot also be carried, be the owner or the value"
+        owner = [self.owner] if self.owner else []
+        for column in sorted({*self.carry, *owner} & {*self.numbers, self.id}):
+            yield f"the column {column!r} cannot be a number or the id and also text to carry"
+        if self.left.strip() == self.stayed.strip() or not self.left.strip() or not self.stayed.strip():
+            yield "left and stayed must be two different values, neither blank"
+        if "dataset" in self.columns or "dataset" in self.derived:
+            yield "no column may be called 'dataset': ingestion adds one of that name"
+        if not self.features:
+            yield "name at least one column in numeric or categorical"
+        for column, (low, high) in self.ranges.items():
+            if column not in self.numbers:
+                yield f"ranges names {column!r}, which is not among the number columns"
+            if low is not None and high is not None and low > high:
+                yield f"the range of {column!r} ends ({high:g}) before it begins ({low:g})"
+        for column in self.words:
+            if column not in (*self.columns, *self.derived):
+                yield f"words names {column!r}, which is no column of this section"
+        yield from self._arithmetic_faults()
+
+    def _arithmetic_faults(self) -> Iterator[str]:
+        for column, text in self.derived.items():
+            if column in self.columns:
+                yield f"derived makes {column!r}, which is already a column"
+            yield from _parse_faults(f"derived.{column}", text, self.numbers, arithmetic.formula)
+        for rule in self.rules:
+            yield from _parse_faults(
+                "rules", rule.rule, (*self.numbers, *self.derived), arithmetic.comparison
+            )
+
+
+class _Parsed(Protocol):
+    @property
+    def columns(self) -> frozenset[str]: ...
+
+
+def _parse_faults(
+    place: str, text: str, columns: tuple[str, ...], parse: Callable[[str], _Parsed]
+) -> Iterator[str]:
+    try:
+        unknown = parse(text).columns - set(columns)
+    except ValueError as fault:
+        yield f"{place}: {text!r}: {fault}"
+        return
+    for column in sorted(unknown):
+        yield f"{place}: {text!r} uses {column!r}, which is no number column ({', '.join(columns)})"
+
+
+class Practice(Section):
+    input_folder_path: Name = Field("practicedata", description="input folder of practice runs")
+    output_model_path: Name = Field("practicemodels", description="everything a practice run writes")
+
+
+class Ingestion(Section):
+    memory_limit: Name = Field("1GB", description="reserved for streaming ingestion: no effect yet")
+    max_rejected_share: Share = Field(
+        0.2, description="above this share of rejected rows the whole dataset is set aside"
+    )
+    settle_seconds: float = Field(
+        2, ge=0, description="a dataset younger than this may still be being written: next tick"
+    )
+
+
+class Training(Section):
+    folds: int = Field(5, ge=2, le=20, description="folds of cross-validation")
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    max_rows: int = Field(200_000, ge=100, description="above it, training takes a sample of whole clients")
+    on_leak: Literal["warn", "stop"] = Field(
+        "warn", description="a column that gives the outcome away: warn, or stop"
+    )
+    opaque: Literal["if_worth", "never"] = Field(
+        "if_worth", description="opaque candidates: none competes yet"
+    )
+    opaque_gain: Share = Field(0.02, description="gain an opaque candidate must show: none competes yet")
+
+
+class Promotion(Section):
+    margin: float = Field(
+        0.0, ge=0, description="loss of F1 on the test data at which a new model still counts as not worse"
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="confidence of the interval around that difference"
+    )
+
+
+class Drift(Section):
+    alpha: float = Field(
+        0.01, gt=0, lt=0.5, description="1 - alpha is the confidence of the interval around a new score"
+    )
+    tolerance: float = Field(0.02, ge=0, lt=1, description="loss of F1 that is not called drift")
+
+
+class Bands(Section):
+    high: Share = Field(0.6, description="from this probability on a client is at high risk")
+    medium: Share = Field(0.3, description="from this probability on a client is at medium risk")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Bands":
+        if self.medium > self.high:
+            raise ValueError("medium must not be above high")
+        return self
+
+
+class FromF1(Section):
+    from_: Literal["f1"] = Field("f1", alias="from")
+
+
+class FromCost(Section):
+    from_: Literal["cost"] = Field(alias="from")
+    missed: float = Field(gt=0)
+    needless: float = Field(gt=0)
+
+
+class FromCapacity(Section):
+    from_: Literal["capacity"] = Field(alias="from")
+
+
+class FromFixed(Section):
+    from_: Literal["fixed"] = Field(alias="from")
+    value: float = Field(gt=0, lt=1)
+
+
+Threshold = FromF1 | FromCost | FromCapacity | FromFixed
+
+
+class Risk(Section):
+    order_by: Literal["probability", "expected_loss"] = Field(
+        "probability", description="order of the risk list"
+    )
+    capacity: int = Field(20, ge=1, description="clients that the team can work on: length of the short list")
+    bands: Bands = Bands()
+    delta_points: int = Field(
+        15, ge=1, le=100, description="rise in points that counts as risen: no effect yet"
+    )
+    threshold: Annotated[Threshold, Field(discriminator="from_")] = Field(
+        FromF1(),
+        description="where the threshold comes from: f1, cost (missed, needless), capacity or fixed (value)",
+    )
+    plays: None = Field(None, description="table of suggested actions: not built yet, leave it null")
+
+
+class Api(Section):
+    keys_env: Name = Field(
+        "ATTRITION_API_KEYS", description="environment variable with the API's keys, comma-separated"
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body")
+    max_rows: int = Field(10_000, ge=1, description="most rows in one request")
+    max_age_minutes: int = Field(30, ge=1, description="/readyz answers 503 when the last good run is older")
+
+
+class Alerts(Section):
+    webhook_env: None = Field(None, description="not built yet, leave it null")
+    mail_to: None = Field(None, description="not built yet, leave it null")
+    ping_env: None = Field(None, description="not built yet, leave it null")
+
+
+class Parallel(Section):
+    backend: Literal["serial"] = Field("serial", description="serial is the only one yet")
+    workers: None = Field(None, description="not built yet, leave it null")
+    address: None = Field(None, description="not built yet, leave it null")
+
+
+class DeploymentSettings(Section):
+    keep: int = Field(5, ge=1, description="predecessors of the live release that are kept for a rollback")
+
+
+class Settings(Section):
+    """config.json as written."""
+
+    input_folder_path: Name = Field(description="folder with the datasets, *.csv")
+    output_folder_path: Name = Field(description="folder for the ingested data")
+    test_data_path: Name = Field(description="folder with labelled rows that no model is trained on")
+    output_model_path: Name = Field(description="folder for models, scores, reports and the run history")
+    prod_deployment_path: Name = Field(description="folder for the releases")
+    practice: Practice = Practice()
+    clients: Clients = Clients()
+    database: None = Field(None, description="rows from a database: not built yet, leave it null")
+    ingestion: Ingestion = Ingestion()
+    training: Training = Training()
+    deployment: DeploymentSettings = DeploymentSettings()
+    promotion: Promotion = Promotion()
+    drift: Drift = Drift()
+    risk: Risk = Risk()
+    api: Api = Api()
+    alerts: Alerts = Alerts()
+    parallel: Parallel = Parallel()

@@ -1,0 +1,92 @@
+"""The very first look of a tick: has anything changed since the last finished run?
+
+It needs only `os` and one plain-text stamp beside config.json, so that an idle tick costs little more than
+starting Python. What is unclear (another flag, no stamp, a folder out of reach) counts as changed.
+
+    attrition stamp 1                    asks which ATTRITION_ variables are set
+    setting ATTRITION_TRAINING_FOLDS     asks for a variable's value
+    watch /srv/attrition/sourcedata      asks for size, times and inode of each file in it
+                                         (a blank line; then the answers, as they were)
+"""
+
+import os
+
+HEAD = b"attrition stamp 1"
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib costs 4 ms
+
+
+def nothing_new(arguments: list[str]) -> bool:
+    """Whether a tick may end at once. If so the stamp is touched: its age tells that cron is alive."""
+    place = _place(arguments)
+    if place is None:
+        return False
+    try:
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            questions, _, answers = os.read(descriptor, os.fstat(descriptor).st_size).partition(b"\n\n")
+        finally:
+            os.close(descriptor)
+        if not questions.startswith(HEAD) or _answers(questions) != answers:
+            return False
+        os.utime(place)
+    except OSError:
+        return False
+    return True
+
+
+def text(watched: list[str], settings: list[str]) -> bytes:
+    """A stamp of what is there now; take it before the work, and write it when all of it is finished."""
+    questions = b"\n".join([HEAD, *(os.fsencode(f"setting {name}") for name in settings), *_watch(watched)])
+    return questions + b"\n\n" + _answers(questions)
+
+
+def extended(stamp: bytes, watched: list[str]) -> bytes:
+    """The same stamp with more to watch, as it is now: the run's own results."""
+    questions, _, answers = stamp.partition(b"\n\n")
+    more = b"\n".join(_watch(watched))
+    return b"\n".join([questions, more]) + b"\n\n" + b"\n".join([answers, _answers(more)])
+
+
+def _watch(paths: list[str]) -> list[bytes]:
+    return [b"watch " + os.fsencode(path) for path in paths]
+
+
+def _answers(questions: bytes) -> bytes:
+    answers: list[bytes] = []
+    for question in questions.split(b"\n"):
+        kind, _, name = question.partition(b" ")
+        if question == HEAD:
+            answers.append(b" ".join(sorted(name for name in os.environb if name.startswith(b"ATTRITION_"))))
+        elif kind == b"setting":
+            answers.append(os.environb.get(name, b""))
+        else:
+            answers += _look_at(name)
+    return b"\n".join(answers)
+
+
+def _look_at(path: bytes) -> list[bytes]:
+    try:
+        entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(path)]
+    except NotADirectoryError:
+        entries = [(b"", os.lstat(path))]
+    except FileNotFoundError:
+        return [b"absent"]
+    return [
+        b"%d %d %d %d %s" % (at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino, name)
+        for name, at in sorted(entries)
+    ]
+
+
+def _place(arguments: list[str]) -> str | None:
+    """Where the stamp of these arguments lies; None where they ask for more than a plain tick."""
+    config, practice, rest = os.environ.get("ATTRITION_CONFIG"), "", list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if flag == "--practice":
+            practice = ".practice"
+        elif flag == "--config" and rest:
+            config = rest.pop(0)
+        elif flag not in ("-q", "--quiet"):
+            return None
+    folder, _, name = os.path.abspath(config or f"{PROJECT}/config.json").rpartition("/")  # noqa: PTH100
+    return f"{folder}/.{name}{practice}.stamp"
