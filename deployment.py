@@ -1,0 +1,216 @@
+"""Build a release, prove it, make it live by one rename; roll back; forget the old.
+
+Reads   trainedmodel.pkl, model.json, scorecard.json (training), scores.json, latestscore.txt (scoring)
+Writes  production_deployment/: releases/<id>/, current, previous and the fixed links
+
+Example: python deployment.py
+         python deployment.py --list
+         python deployment.py --rollback
+"""
+
+import hashlib
+import json
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attrition import contract as contracts
+from attrition import files, generations, publisher, releases, scorecard, stage
+from attrition.config import Config
+from attrition.errors import DataError, ReleaseError
+
+log = logging.getLogger("attrition")
+
+# how far apart the scorecard and the pickled model may be, in log-odds
+AGREEMENT = 1e-9
+PROOF_ROWS = 2_000
+
+
+@dataclass(frozen=True)
+class Deployed:
+    release: str
+    previous: str | None
+    action: str
+    status: str = "done"
+
+    def __str__(self) -> str:
+        before = f" Before it: {self.previous}." if self.previous else ""
+        if self.action == "kept":
+            return f"Release {self.release} holds this very model already and stays live.{before}"
+        return f"Release {self.release} is live ({self.action}).{before}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    releases: Sequence[Mapping[str, Any]]
+    status: str = "done"
+
+    def __str__(self) -> str:
+        lines = (
+            f"{'*' if r['live'] else ' '} {r['release']}  {r['created']}  F1 {r['f1']}  {r['reason']}"
+            for r in self.releases
+        )
+        return "\n".join(lines) or "No release yet. Run: python fullprocess.py"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What training and scoring left in the model folder, proven to belong together."""
+
+    files: Mapping[str, bytes]
+    description: Mapping[str, Any]
+    scores: Mapping[str, Any]
+
+
+def run(config: Config) -> Deployed:
+    return deploy(config, "deployed by hand")
+
+
+def deploy(config: Config, reason: str) -> Deployed:
+    """Make the model of the model folder the live release, unless it is live already."""
+    candidate = read_candidate(config)
+    live = _live_or_damaged(config)
+    if live and not config.force and _same_model(live, candidate):
+        return Deployed(live.id, live.edition.parent, "kept", "nothing to do")
+    prove(config, candidate)
+    if config.dry_run:
+        return Deployed("(dry run)", live.id if live else None, "deployed")
+    shelf = releases.shelf(config)
+
+    def fill(draft: Path) -> None:
+        for name, data in candidate.files.items():
+            files.write_bytes(draft / name, data)
+
+    facts = {
+        "created": stage.now(),
+        "run": config.run,
+        "reason": reason,
+        "model": candidate.description["model"],
+        "contract": candidate.description["contract"],
+        "ingested": candidate.description["ingested"],
+        "libraries": candidate.description["libraries"],
+        "f1": _f1(candidate.scores),
+    }
+    edition = publisher.publish(shelf, fill, facts)
+    gone = publisher.forget(shelf, config.settings.deployment.keep)
+    log.info("forgotten releases: %s", ", ".join(gone) or "none")
+    return Deployed(edition.id, edition.parent, "deployed")
+
+
+def rollback(config: Config) -> Deployed:
+    """Make the parent of the live release live again; it is verified first."""
+    shelf = releases.shelf(config)
+    live = releases.require_live(config)
+    if not live.edition.parent:
+        raise ReleaseError(
+            f"{config.deployment_folder}: {live.id} is the first release. There is none to roll back to."
+        )
+    earlier = releases.by_id(config, live.edition.parent)
+    publisher.verify(shelf, earlier.edition)
+    if not config.dry_run:
+        publisher.make_current(shelf, earlier.edition)
+    return Deployed(earlier.id, earlier.edition.parent, "rolled back")
+
+
+def listed(config: Config) -> Listed:
+    """Every release, oldest first, the live one marked."""
+    shelf = releases.shelf(config)
+    live = publisher.current(shelf)
+    rows = [
+        {
+            "release": edition.id,
+            "live": live is not None and edition.id == live.id,
+            "parent": edition.parent,
+            **{key: edition.manifest.get(key) for key in ("created", "reason", "model", "f1")},
+        }
+        for edition in publisher.editions(shelf)
+    ]
+    return Listed(rows)
+
+
+def read_candidate(config: Config) -> Candidate:
+    """Read what is to be released; DataError where a file is missing or does not belong to the others."""
+    description = json.loads(_read(config.model_description, "python training.py"))
+    model = _read(config.trained_model, "python training.py")
+    card = _read(config.scorecard, "python training.py")
+    for name, data in (("trainedmodel.pkl", model), ("scorecard.json", card)):
+        if hashlib.sha256(data).hexdigest() != description["sha256"][name]:
+            raise DataError(
+                f"{config.model_folder / name}: this is not what training wrote. Run: python training.py"
+            )
+    scores = _read(config.scores, "python scoring.py")
+    if json.loads(scores)["model_sha256"] != description["sha256"]["trainedmodel.pkl"]:
+        raise DataError(f"{config.scores}: this is the score of another model. Run: python scoring.py")
+    contents = {
+        "trainedmodel.pkl": model,
+        "latestscore.txt": _read(config.latest_score, "python scoring.py"),
+        "ingestedfiles.txt": description["ingested_files"].encode(),
+        "scorecard.json": card,
+        "model.json": _read(config.model_description, "python training.py"),
+        "scores.json": scores,
+    }
+    return Candidate(contents, description, json.loads(scores))
+
+
+def prove(config: Config, candidate: Candidate) -> None:
+    """Raise DataError unless the scorecard says what the pickled model says, on rows of the data."""
+    import numpy as np
+
+    contract = contracts.compiled(config.clients)
+    table = generations.table(contract, generations.require_current(config)).tail(PROOF_ROWS)
+    card = scorecard.load(candidate.files["scorecard.json"])
+    # the hash in model.json was checked: these are the bytes that training wrote
+    model = pickle.loads(candidate.files["trainedmodel.pkl"])
+    apart = float(np.max(np.abs(card.log_odds(table) - model.log_odds(table)), initial=0.0))
+    if not apart <= AGREEMENT:
+        raise DataError(
+            f"{config.scorecard}: it differs from the trained model by {apart:.3g} in log-odds. "
+            "Run: python training.py"
+        )
+
+
+def _live_or_damaged(config: Config) -> releases.Release | None:
+    """The live release; None, and a word about it, where it is damaged: a sound one may replace it."""
+    try:
+        live = releases.live(config)
+        if live:
+            publisher.verify(live.shelf, live.edition)
+    except ReleaseError as fault:
+        log.error("the live release is replaced, since %s", fault)
+        return None
+    return live
+
+
+def _same_model(live: releases.Release, candidate: Candidate) -> bool:
+    published = live.facts["files"]
+    names = ("trainedmodel.pkl", "latestscore.txt", "ingestedfiles.txt")
+    return all(
+        published[name]["sha256"] == hashlib.sha256(candidate.files[name]).hexdigest() for name in names
+    )
+
+
+def _f1(scores: Mapping[str, Any]) -> float | None:
+    figure = scores["figures"].get("f1")
+    return round(figure["value"], 4) if figure else None
+
+
+def _read(path: Path, made_by: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: this is missing. Run: {made_by}") from None
+
+
+def main() -> int:
+    actions = (
+        stage.Action("--rollback", rollback, "make the release before the live one live again"),
+        stage.Action("--list", listed, "list the releases, the live one marked", only_reads=True),
+    )
+    return stage.enter("deployment", __doc__, run, actions)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
