@@ -8,7 +8,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -243,20 +243,22 @@ def _nearest(key: str, above: tuple[Any, ...]) -> str:
 
 
 def _check_folders(config: Config) -> None:
-    """People's folders are only read: no folder of the pipeline may overlap with one of them."""
-    read = {"input": config.input_folder, "test data": config.test_folder}
-    written = {
-        "ingested": config.ingested_folder,
-        "model": config.model_folder,
-        "deployment": config.deployment_folder,
+    """No folder of the pipeline may overlap with one of people's, nor practice's with production's."""
+    practice = replace(config, practice=True)
+    production = replace(config, practice=False)
+    people = {
+        "input": production.input_folder,
+        "practice input": practice.input_folder,
+        "test data": config.test_folder,
     }
-    faults = [
-        f"  the {there} folder ({b}) and the {here} folder ({a}) overlap."
-        for here, a in read.items()
-        for there, b in written.items()
-        if a.is_relative_to(b) or b.is_relative_to(a)
-    ]
-    if config.input_folder == config.test_folder:
+    written = {
+        "ingested": production.ingested_folder,
+        "model": production.model_folder,
+        "deployment": production.deployment_folder,
+    }
+    rehearsed = {"practice": practice.model_folder}
+    faults = [*_overlaps(people, written | rehearsed), *_overlaps(rehearsed, written)]
+    if config.test_folder in (production.input_folder, practice.input_folder):
         faults.append(f"  the input folder and the test data folder are both {config.test_folder}.")
     if len(set(written.values())) < len(written):
         faults.append("  the ingested, model and deployment folders must be three different folders.")
@@ -264,3 +266,12 @@ def _check_folders(config: Config) -> None:
         raise ConfigError(
             "\n".join([f"{config.path}: {len(faults)} fault(s). Give each its own folder.", *faults])
         )
+
+
+def _overlaps(here: Mapping[str, Path], there: Mapping[str, Path]) -> list[str]:
+    return [
+        f"  the {a} folder ({place}) and the {b} folder ({other}) overlap."
+        for a, place in here.items()
+        for b, other in there.items()
+        if place.is_relative_to(other) or other.is_relative_to(place)
+    ]

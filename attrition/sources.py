@@ -81,7 +81,9 @@ def _look(path: Path) -> Found | None:
         at = path.lstat()
     except FileNotFoundError:
         return None
-    return Found(path.name, path, at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
+    # a name that is not UTF-8 is shown with its bytes escaped, in every file and message
+    name = os.fsencode(path.name).decode("utf-8", "backslashreplace")
+    return Found(name, path, at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -108,9 +110,10 @@ def read_bytes(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Unreadable("cannot_open", f"it cannot be opened ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unreadable("no_plain_file", "it is not a plain file")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unreadable("no_plain_file", "it is not a plain file")
         try:
             return stream.read()
         except OSError as error:

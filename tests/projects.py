@@ -1,0 +1,93 @@
+"""A pipeline in a temporary folder: a config, datasets, and the scripts run on them as a person would."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrition import config as configuration
+from attrition.config import Config
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SHARED = CHECKOUT.parent / "shared" / "data"
+HEADER = "corporation,lastmonth_activity,lastyear_activity,number_of_employees,exited"
+FOLDERS = {
+    "input_folder_path": "sourcedata",
+    "output_folder_path": "ingesteddata",
+    "test_data_path": "testdata",
+    "output_model_path": "models",
+    "prod_deployment_path": "production_deployment",
+}
+
+
+class Project:
+    """Folders and a config below `home`; datasets count as settled at once."""
+
+    def __init__(self, home: Path, settings: Mapping[str, Any] | None = None) -> None:
+        self.home = home
+        for folder in ("sourcedata", "testdata", "practicedata"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        self.configure(**(settings or {}))
+
+    def configure(self, **sections: Any) -> None:
+        settings = {**FOLDERS, "ingestion": {"settle_seconds": 0}, **sections}
+        (self.home / "config.json").write_text(json.dumps(settings))
+
+    def config(self, **started: Any) -> Config:
+        return configuration.load(self.home / "config.json", {}, **started)
+
+    def write(self, place: str, content: str | bytes) -> Path:
+        path = self.home / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def dataset(
+        self, name: str, rows: Sequence[str], header: str = HEADER, folder: str = "sourcedata"
+    ) -> Path:
+        return self.write(f"{folder}/{name}", "".join(f"{line}\n" for line in (header, *rows)))
+
+    def run(
+        self, script: str, *flags: str, env: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Start a script by hand, from a folder that is not the project's."""
+        command = [sys.executable, str(CHECKOUT / script), "--config", str(self.home / "config.json"), *flags]
+        environment = {**os.environ, "ATTRITION_PACKAGE_CHECK": "off", **(env or {})}
+        return subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, timeout=300)
+
+    def json(self, script: str, *flags: str, status: int = 0) -> dict[str, Any]:
+        """What a script answers with --json; its exit status must be the one expected."""
+        done = self.run(script, "--json", *flags)
+        assert done.returncode == status, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def read(self, place: str) -> str:
+        return (self.home / place).read_text()
+
+    def history(self, stage: str | None = None, folder: str = "models") -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.read(f"{folder}/history.jsonl").splitlines()]
+        return [line for line in lines if stage in (None, line["stage"])]
+
+    def snapshot(self) -> dict[str, tuple[int, int]]:
+        """Every file and link below the home with size and time: equal snapshots mean nothing was written."""
+        found = {}
+        for path in sorted(self.home.rglob("*")):
+            at = path.lstat()
+            found[str(path.relative_to(self.home))] = (at.st_size, at.st_mtime_ns)
+        return found
+
+
+def classic_rows(count: int, start: int = 0, turned: bool = False) -> list[str]:
+    """Rows in the classic columns in which low activity means leaving, or with `turned` staying."""
+    rows = []
+    for i in range(start, start + count):
+        leaves = i % 3 == 0
+        month = (i * 7) % 23 if leaves else 60 + (i * 13) % 90
+        # every tenth row tells the opposite, so that nothing is learnt by heart
+        left = leaves != (i % 10 == 9) != turned
+        rows.append(f"client{i:05d},{month},{month * 9 + i % 17},{5 + (i * 11) % 300},{int(left)}")
+    return rows
