@@ -27,6 +27,15 @@ log = logging.getLogger("attrition")
 # how far apart the scorecard and the pickled model may be, in log-odds
 AGREEMENT = 1e-9
 PROOF_ROWS = 2_000
+NOTE = """This folder holds the releases of the attrition-risk model. deployment.py alone writes here.
+
+current    is the live release: read `current` once, then every file below what it names
+previous   is the release before it, where `python deployment.py --rollback` goes
+releases/  holds every kept release; a release is never changed, its manifest.json has the sha256 of each file
+
+trainedmodel.pkl, latestscore.txt and ingestedfiles.txt lead through `current`: always those of one release.
+Which releases there are, and why each was made: python deployment.py --list
+"""
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ def deploy(config: Config, reason: str) -> Deployed:
         "f1": _f1(candidate.scores),
     }
     edition = publisher.publish(shelf, fill, facts)
+    files.write_text(config.deployment_note, NOTE)
     gone = publisher.forget(shelf, config.settings.deployment.keep)
     log.info("forgotten releases: %s", ", ".join(gone) or "none")
     return Deployed(edition.id, edition.parent, "deployed")

@@ -225,7 +225,6 @@ def read_final(contract: Contract, text: Any) -> "pd.DataFrame":
         },
         keep_default_na=False,
         na_values={column: [""] for column in numbers},
-        float_precision="round_trip",
     )
     if clients.derived:
         records = table[list(numbers)].to_dict("records")

@@ -42,7 +42,15 @@ def require_current(config: Config) -> Edition:
 
 
 def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
-    """finaldata.csv: the contract's columns, derived ones, and `dataset`, the one a row came from."""
+    """finaldata.csv: the contract's columns, derived ones, and `dataset`, the one a row came from.
+
+    DataError where the data was ingested under another contract: its columns may be others.
+    """
+    if generation.manifest.get("contract") != contract.fingerprint:
+        raise DataError(
+            f"{generation.folder}: clients in config.json has changed since this was ingested. "
+            "Run: python ingestion.py"
+        )
     return contracts.read_final(contract, generation.path("finaldata.csv"))
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ def _split(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     lines = _lines(text)
     _, header = next(lines, (0, []))
     header = [column.strip() for column in header]
-    doubled = sorted({column for column in header if header.count(column) > 1})
+    doubled = sorted(column for column, times in Counter(header).items() if times > 1)
     if doubled:
         raise Unreadable("duplicate_columns", f"its header names {', '.join(map(repr, doubled))} twice")
     rows = list(lines)

@@ -142,9 +142,10 @@ def _parser(stage: str, doc: str | None, actions: Sequence[Action]) -> argparse.
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    either = parser.add_mutually_exclusive_group()
-    for action in actions:
-        either.add_argument(action.flag, action="store_true", help=action.help)
+    if actions:
+        either = parser.add_mutually_exclusive_group()
+        for action in actions:
+            either.add_argument(action.flag, action="store_true", help=action.help)
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="config file (default: config.json of the project)"
     )
@@ -203,7 +204,8 @@ def _logging(kept: Path | None, options: argparse.Namespace) -> Iterator[None]:
     finally:
         for handler in handlers:
             log.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):
+                handler.close()
 
 
 class _OneLine(logging.Formatter):

@@ -66,15 +66,16 @@ def _answers(questions: bytes) -> bytes:
 
 def _look_at(path: bytes) -> list[bytes]:
     try:
-        entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(path)]
+        # formatted one by one: a thousand kept stat results would cost a millisecond of fresh memory
+        return sorted(_line(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(path))
     except NotADirectoryError:
-        entries = [(b"", os.lstat(path))]
+        return [_line(b"", os.lstat(path))]
     except FileNotFoundError:
         return [b"absent"]
-    return [
-        b"%d %d %d %d %s" % (at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino, name)
-        for name, at in sorted(entries)
-    ]
+
+
+def _line(name: bytes, at: os.stat_result) -> bytes:
+    return b"%s %d %d %d %d" % (name, at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
 
 
 def _place(arguments: list[str]) -> str | None:
