@@ -1,0 +1,272 @@
+"""What is known about the data, the live release and the pipeline: written once, served many times.
+
+Reads   the current generation of ingesteddata/, the live release, the run history, requirements.txt and .in
+Writes  diagnostics.json, packages.json
+
+Example: python diagnostics.py --json
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from attrition import contract as contracts
+from attrition import files, generations, ledger, packages, releases, stage
+from attrition.config import Config
+from attrition.errors import ReleaseError
+from attrition.publisher import Edition
+from attrition.releases import Release
+from attrition.settings import Clients
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from attrition.scorecard import Scorecard
+
+TREND_RUNS = 5
+SLOWEST_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    rows: int
+    predictions: Mapping[str, Any]
+    summary: Mapping[str, Mapping[str, Any]] = field(metadata={"ledger": False})
+    missing_percent: Mapping[str, float | None] = field(metadata={"ledger": False})
+    timings: Mapping[str, Mapping[str, Any]] = field(metadata={"ledger": False})
+    drift: Mapping[str, Any] | None = field(metadata={"ledger": False})
+    packages: Mapping[str, Any] = field(metadata={"ledger": False})
+    status: str = "done"
+
+    def __str__(self) -> str:
+        incomplete = sum(bool(percent) for percent in self.missing_percent.values())
+        listed = self.packages["packages"]
+        outdated = sum(bool(package["outdated"]) for package in listed)
+        vulnerable = sum(bool(package["vulnerabilities"]) for package in listed)
+        return (
+            f"Rows: {self.rows:,}; {_told(self.predictions)}; "
+            f"columns with missing values: {incomplete} of {len(self.missing_percent)}; "
+            f"packages known to be outdated: {outdated}, vulnerable: {vulnerable}, of {len(listed)}."
+        )
+
+
+def run(config: Config, tick: Mapping[str, Any] | None = None) -> Diagnosed:
+    """`tick`: facts of the fullprocess run at work (drift, live_score), which no history line tells yet."""
+    generation = generations.require_current(config)
+    contract = contracts.compiled(config.clients)
+    table, release = generations.table(contract, generation), releases.live(config)
+    history, now = ledger.entries(config.history), stage.now()
+    diagnosed = Diagnosed(
+        rows=len(table),
+        predictions=predictions(release, table),
+        summary=summary(contract.clients, table),
+        missing_percent=missing_percent(contract.clients, table),
+        timings=timings(history),
+        drift=known_drift(history, _at_work(config, now, tick)),
+        packages=packages.check(config, now),
+    )
+    if not config.dry_run:
+        files.write_json(config.packages, diagnosed.packages)
+        files.write_json(config.diagnostics, _facts(config, now, generation, diagnosed))
+    return diagnosed
+
+
+def model_predictions(config: Config, table: "pd.DataFrame") -> "np.ndarray[Any, Any]":
+    """Each row's probability of leaving by the live release; shape (rows,).
+
+    `table` has the columns of the contract, derived ones included. ReleaseError where no release is live, or
+    where the live one needs a column that the table lacks.
+    """
+    release = releases.require_live(config)
+    card = _card(release)
+    if reason := _unfit(card, table):
+        raise ReleaseError(f"{release.id}: {reason}. Run: python fullprocess.py --force")
+    return card.probability(table)
+
+
+def predictions(release: Release | None, table: "pd.DataFrame") -> dict[str, Any]:
+    """How many rows the live release takes for leaving, at its threshold; or why that is not known."""
+    told: dict[str, Any] = {
+        "release": None,
+        "rows": len(table),
+        "leaving": None,
+        "threshold": None,
+        "reason": "",
+    }
+    if release is None:
+        return {**told, "reason": "no release is live"}
+    card = _card(release)
+    told |= {"release": release.id, "threshold": card.threshold}
+    if reason := _unfit(card, table):
+        return {**told, "reason": reason}
+    return {**told, "leaving": int((card.probability(table) >= card.threshold).sum())}
+
+
+def summary(clients: Clients, table: "pd.DataFrame") -> dict[str, dict[str, float | int | None]]:
+    """Figures of every number column, read or derived, over the values that are present."""
+    columns = dict.fromkeys([*clients.numbers, *clients.derived])
+    return {column: figures(table[column].to_numpy(dtype=float)) for column in columns}
+
+
+def figures(values: "np.ndarray[Any, Any]") -> dict[str, float | int | None]:
+    """Figures of one column; NaN is missing. The standard deviation is the sample's (n - 1)."""
+    import numpy as np
+
+    present = values[np.isfinite(values)]
+    if not len(present):
+        names = ("mean", "median", "mode", "standard_deviation", "minimum", "maximum")
+        return {**dict.fromkeys(names), "count": 0}
+    distinct, counts = np.unique(present, return_counts=True)
+    # a derived column can be so large that a sum or a square is none
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, middle = present.mean(), np.median(present)
+        deviation = present.std(ddof=1) if len(present) > 1 else math.nan
+    return {
+        "mean": _finite(mean),
+        "median": _finite(middle),
+        # argmax takes the first, which is the smallest of the most frequent
+        "mode": _finite(distinct[counts.argmax()]),
+        "standard_deviation": _finite(deviation),
+        "minimum": _finite(distinct[0]),
+        "maximum": _finite(distinct[-1]),
+        "count": len(present),
+    }
+
+
+def missing_percent(clients: Clients, table: "pd.DataFrame") -> dict[str, float | None]:
+    """Percent (0 to 100) of the rows in which each contract column is missing; None where there is no row."""
+    return {
+        column: 100 * _missing(table[column], column in clients.numbers) / len(table) if len(table) else None
+        for column in clients.columns
+    }
+
+
+def timings(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Seconds of each stage's finished runs, and their trend; a run with nothing to do tells no speed."""
+    told: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(entry["stage"] for entry in history):
+        runs = [entry for entry in history if entry["stage"] == name]
+        idle = sum(entry["status"] == "nothing to do" for entry in runs)
+        finished = [entry for entry in runs if entry["status"] in ledger.FINISHED]
+        seconds = [entry["seconds"] for entry in finished if entry["status"] != "nothing to do"]
+        told[name] = {
+            "runs": len(seconds),
+            "idle": idle,
+            "failures": len(runs) - len(finished),
+            "last_seconds": seconds[-1] if seconds else None,
+            "median_seconds": median(seconds) if seconds else None,
+            "p95_seconds": _slow(seconds) if seconds else None,
+            "longest_seconds": max(seconds, default=None),
+            **trend(seconds),
+        }
+    return told
+
+
+def trend(seconds: Sequence[float]) -> dict[str, Any]:
+    """Median of the last TREND_RUNS runs against that of as many before; None while there are too few."""
+    if len(seconds) < 2 * TREND_RUNS:
+        return {"trend": None, "trend_percent": None}
+    now, before = median(seconds[-TREND_RUNS:]), median(seconds[-2 * TREND_RUNS : -TREND_RUNS])
+    percent = round(100 * (now - before) / before, 1) if before else None
+    change = f", {abs(percent):g}% {'slower' if percent > 0 else 'faster'}" if percent else ""
+    sentence = f"{now:.2f} s in the last {TREND_RUNS} runs, {before:.2f} s in the {TREND_RUNS} before{change}"
+    return {"trend": sentence, "trend_percent": percent}
+
+
+def known_drift(
+    history: Sequence[Mapping[str, Any]], tick: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """The newest look at drift: of the fullprocess run at work, or of one before; None before the first."""
+    ticks = [entry for entry in history if entry["stage"] == "fullprocess"] + ([tick] if tick else [])
+    for entry in reversed(ticks):
+        facts = entry.get("facts", {})
+        seen = {name: facts.get(name) for name in ("drift", "live_score")}
+        # a run without new outcomes has looked at nothing
+        if any(seen.values()):
+            return {"run": entry["run"], "started": entry["started"], **seen}
+    return None
+
+
+def datasets(generation: Edition) -> dict[str, Any]:
+    """What became of the datasets: counts by status, rows in and out, and why some were not ingested."""
+    listed = generations.datasets(generation)
+    rows = ("rows_read", "rows_added", "duplicates", "rejected")
+    return {
+        "by_status": dict(Counter(dataset["status"] for dataset in listed)),
+        **{count: sum(dataset[count] for dataset in listed) for count in rows},
+        "set_aside": [
+            {key: dataset[key] for key in ("name", "status", "reason")}
+            for dataset in listed
+            if dataset["reason"]
+        ],
+    }
+
+
+def _facts(config: Config, now: str, generation: Edition, diagnosed: Diagnosed) -> dict[str, Any]:
+    return {
+        "diagnosed_at": now,
+        "run": config.run,
+        "generation": generation.id,
+        "release": diagnosed.predictions["release"],
+        "rows": diagnosed.rows,
+        "predictions": diagnosed.predictions,
+        "summary": diagnosed.summary,
+        "missing_percent": diagnosed.missing_percent,
+        "timings": diagnosed.timings,
+        "drift": diagnosed.drift,
+        "datasets": datasets(generation),
+        "packages": diagnosed.packages,
+    }
+
+
+def _told(counted: Mapping[str, Any]) -> str:
+    if counted["leaving"] is None:
+        return f"nothing predicted: {counted['reason']}"
+    return f"predicted to leave by {counted['release']}: {counted['leaving']:,}"
+
+
+def _card(release: Release) -> "Scorecard":
+    from attrition import scorecard
+
+    try:
+        return scorecard.load(release.read("scorecard.json"))
+    except ValueError as fault:
+        raise ReleaseError(f"{release.id}: {fault}. Run: python fullprocess.py --force") from None
+
+
+def _unfit(card: "Scorecard", table: "pd.DataFrame") -> str:
+    """Why a model cannot score the table, or "": it was trained under another contract and kept."""
+    lacking = [feature for feature in card.features if feature not in table.columns]
+    return (
+        f"the live release needs the column {', '.join(lacking)}, which the contract lacks" if lacking else ""
+    )
+
+
+def _at_work(config: Config, now: str, tick: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A fullprocess run that is still at work, as its history line will tell it."""
+    return None if tick is None else {"run": config.run, "started": now, "facts": tick}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _missing(column: "pd.Series[Any]", is_number: bool) -> int:
+    return int((column.isna() if is_number else column.str.strip() == "").sum())
+
+
+def _slow(seconds: Sequence[float]) -> float:
+    """The nearest-rank 95th percentile."""
+    return sorted(seconds)[math.ceil(SLOWEST_SHARE * len(seconds)) - 1]
+
+
+def main() -> int:
+    return stage.enter("diagnostics", __doc__, run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
