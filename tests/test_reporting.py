@@ -1,0 +1,577 @@
+"""The report, the list and the matrix, made from what the real stages wrote in a temporary folder."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import deployment
+import diagnostics
+import ingestion
+import reporting
+import scoring
+import training
+from attrition import files, ledger, pages, plots, releases, scorecard, simulation, stage
+from attrition.config import Config
+from attrition.errors import ReleaseError
+from tests.projects import CHECKOUT, HEADER, Project, classic_rows
+
+SIMULATED = {
+    "numeric": [
+        "lastmonth_activity", "lastyear_activity", "number_of_employees", "tenure_months", "support_tickets",
+    ],
+    "categorical": ["industry", "contract"],
+    "carry": ["month"],
+    "words": {"lastmonth_activity": "logins last month", "yearly_value": "MRR in EUR"},
+    "derived": {"activity_share": "lastmonth_activity / lastyear_activity"},
+    "value": "yearly_value",
+    "owner": "account_manager",
+}  # fmt: skip
+RUN = "20260301T060002Z-77"
+SCRIPT = "<script>alert('x')</script>"
+FORMULA = "=cmd|' /C calc'!A0"
+LONG = "The Extraordinarily Long Name of a Company That Fills 60 Char"[:60]
+WORDS = "\N{GRINNING FACE} مرحبا بالعالم שלום"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a reader's browser would see: elements with their attributes, and the text of each."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data.split()
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A simulated client base of 400 that went through every stage once; tests only read it."""
+    project = Project(tmp_path_factory.mktemp("base"), {"clients": SIMULATED, "risk": {"capacity": 3}})
+    months = ("2025-03", "2025-06", "2025-09")
+    datasets = simulation.make_datasets({"source": 400, "test": 300}, 9, 5, None, {"source": months})
+    simulation.write({name: rows for name, rows in datasets.items() if name != "truth.csv"}, project.home)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ATTRITION_PACKAGE_CHECK", "off")
+        _through_the_stages(project.config(run=RUN))
+        stage.step(project.config(run=RUN), "reporting", reporting.run)
+    yield project
+
+
+@pytest.fixture(scope="module")
+def page(base: Project) -> Page:
+    return _page(base)
+
+
+def _through_the_stages(config: Config, diagnosed: bool = True) -> None:
+    stage.step(config, "ingestion", ingestion.run)
+    stage.step(config, "training", training.run)
+    stage.step(config, "scoring", scoring.run)
+    stage.step(config, "deployment", lambda config: deployment.deploy(config, "the first release"))
+    if diagnosed:
+        stage.step(config, "diagnostics", diagnostics.run)
+
+
+def _page(project: Project, folder: str = "models") -> Page:
+    return Page(project.read(f"{folder}/report.html"))
+
+
+def _list(project: Project, folder: str = "models") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(project.read(f"{folder}/risklist.csv"))))
+
+
+def _classic(
+    project: Project,
+    rows: Sequence[str] = (),
+    test_rows: Sequence[str] | None = None,
+    diagnosed: bool = False,
+    **sections: Any,
+) -> Config:
+    """The classic contract, 150 labelled rows and what the test adds, through the stages and the report."""
+    project.configure(**sections)
+    project.dataset("clients.csv", [*classic_rows(150), *rows])
+    project.dataset("testdata.csv", test_rows or classic_rows(60, start=500), folder="testdata")
+    config = project.config(run=RUN)
+    _through_the_stages(config, diagnosed)
+    reporting.run(config)
+    return config
+
+
+def test_the_report_is_about_the_live_release(base: Project, page: Page) -> None:
+    release = releases.require_live(base.config())
+    f1 = release.scores["figures"]["f1"]
+    assert f"Live release {release.id}" in page.text
+    assert f"F1 on test data {f1['value']:.3f} {f1['low']:.2f} to {f1['high']:.2f} at 95%" in page.text
+    assert "Newest trained model the live one" in page.text
+    assert f"Trained on {json.loads(release.read('model.json'))['rows']:,} rows" in page.text
+
+
+def test_the_list_has_every_active_client_once_with_the_live_release_s_probability(base: Project) -> None:
+    config, listed = base.config(), _list(base)
+    release = releases.require_live(config)
+    newest = base.read("sourcedata/clients-2025-09.csv").splitlines()[1:]
+    assert {line.split(",")[0] for line in newest} <= {row["corporation"] for row in listed}
+    assert len({row["corporation"] for row in listed}) == len(listed)
+    assert [int(row["rank"]) for row in listed] == list(range(1, len(listed) + 1))
+    probabilities = [float(row["probability"]) for row in listed]
+    assert probabilities == sorted(probabilities, reverse=True)
+    card = scorecard.load(release.read("scorecard.json"))
+    first = {
+        column: float(value or "nan") if column not in ("industry", "contract") else value
+        for column, value in listed[0].items()
+        if column in card.features
+    }
+    probability = card.probability({column: [value] for column, value in first.items()})[0]
+    assert probabilities[0] == pytest.approx(probability, abs=1e-6)
+    assert {(row["release"], row["status"]) for row in listed} == {(release.id, "listed")}
+
+
+def test_each_account_manager_has_a_short_list(base: Project, page: Page) -> None:
+    shown = [words["aria-label"] for words in page.all("table") if words.get("class") == "risks"]
+    managers = {row["account_manager"] for row in _list(base)}
+    assert sorted(shown) == sorted(f"Short list of {manager}" for manager in managers)
+    assert (
+        len([attributes for attributes in page.all("th") if "client" in attributes.get("class", "").split()])
+        == 24
+    )
+    for manager in managers:
+        own = [row for row in _list(base) if row["account_manager"] == manager]
+        assert f"{manager} 3 of {len(own)} clients" in page.text
+
+
+def test_what_is_at_stake_is_the_sum_of_the_list(base: Project, page: Page) -> None:
+    listed = _list(base)
+    value = sum(float(row["yearly_value"]) for row in listed)
+    loss = sum(float(row["expected_loss"]) for row in listed)
+    bands = Counter(row["risk_band"] for row in listed)
+    assert f"Total {len(listed):,} 100% {value:,.0f} {loss:,.0f}" in page.text
+    for band in ("high", "medium", "low"):
+        assert re.search(rf"{band.title()} (from|below) \d+% {bands[band]:,} ", page.text)
+    assert "MRR in EUR" in page.text
+
+
+def test_each_score_stands_beside_its_interval_its_baseline_and_how_to_read_it(
+    base: Project, page: Page
+) -> None:
+    figures = releases.require_live(base.config()).scores["figures"]
+    brier = figures["brier"]
+    assert (
+        "Brier score Mean squared error of the probabilities: lower is better, 0 is perfect. "
+        f"{brier['value']:.3f} {brier['low']:.3f} to {brier['high']:.3f} {brier['no_skill']:.3f}"
+    ) in page.text
+    assert "ROC AUC How often a leaver has a higher probability than a stayer" in page.text
+
+
+def test_the_plots_are_told_in_words_too(base: Project, page: Page) -> None:
+    confusion = releases.require_live(base.config()).scores["confusion"]
+    matrix, calibration = (attributes["alt"] for attributes in page.all("img"))
+    assert (
+        f"Left: {confusion['true_positive']:,} predicted, {confusion['false_negative']:,} missed." in matrix
+    )
+    assert calibration.startswith("Calibration. ")
+    assert "test rows)" in calibration
+
+
+def test_data_operations_and_reproduction_are_told(base: Project, page: Page) -> None:
+    facts = files.read_json(base.config().diagnostics)
+    assert "clients-2025-06.csv ingested 400 400 0 0" in page.text
+    assert f"support tickets {facts['missing_percent']['support_tickets']:.1f}%" in page.text
+    assert re.search(r"training [\d.]+ s [\d.]+ s 1 0 too few runs yet", page.text)
+    pandas = next(package for package in facts["packages"]["packages"] if package["name"] == "pandas")
+    assert f"pandas {pandas['installed']} {pandas['required']}" in page.text
+    assert facts["packages"]["latest_status"] in page.text
+    assert "(chosen)" in page.text
+    assert (
+        f"scikit-learn {releases.require_live(base.config()).facts['libraries']['scikit-learn']}" in page.text
+    )
+
+
+def test_the_report_is_one_file_that_asks_nobody_for_anything(base: Project, page: Page) -> None:
+    html = base.read("models/report.html")
+    assert len(html.encode()) < 1_000_000
+    assert not page.all("script") and not page.all("link")
+    sources = [attributes["src"] for attributes in page.all("img")]
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "://" not in html and "url(" not in html and "@import" not in html
+    targets = {attributes["href"] for attributes in page.all("a")}
+    assert {target for target in targets if not target.startswith("#")} == {"risklist.csv"}
+
+
+def test_the_report_can_be_used_without_seeing_it(page: Page) -> None:
+    assert [len(page.all(tag)) for tag in ("header", "main", "footer", "nav", "h1")] == [1, 1, 1, 1, 1]
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(attributes.get("scope") in ("col", "row") for attributes in page.all("th"))
+    assert all(attributes["alt"] for attributes in page.all("img"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = {
+        attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes
+    }
+    targets = {attributes["href"][1:] for attributes in page.all("a") if attributes["href"].startswith("#")}
+    assert labels | targets <= set(ids)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_text_stands_out_from_its_background_in_the_light_and_in_the_dark() -> None:
+    style = (pages.TEMPLATES / "report.html").read_text()
+    light, dark = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", style, re.S)[:2]
+    )
+    assert light.keys() == dark.keys()
+    for colours in (light, dark):
+        for text in ("ink", "muted", "accent", "high", "medium", "low"):
+            assert _contrast(colours[text], colours["paper"]) >= 4.5
+        for text in ("ink", "muted"):
+            assert _contrast(colours[text], colours["soft"]) >= 4.5
+        for band in ("high", "medium", "low"):
+            assert _contrast(colours[band], colours[f"{band}-soft"]) >= 4.5
+        assert _contrast(colours["ink"], colours["medium-soft"]) >= 4.5
+    for role in (plots.INK, plots.MUTED, plots.ACCENT):
+        assert _contrast(role, light["paper"]) >= 4.5
+        assert _contrast(plots.DARK[role], dark["paper"]) >= 4.5
+
+
+def _contrast(one: str, other: str) -> float:
+    """Contrast ratio of WCAG 2."""
+    channels = ([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] for colour in (one, other))
+    linear = (
+        [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour] for colour in channels
+    )
+    lights = [0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in linear]
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_the_run_s_own_copies_are_what_the_fixed_names_hold(base: Project) -> None:
+    names = ("confusionmatrix.png", "risklist.csv", "report.html")
+    for name in names:
+        own = (base.home / f"models/reports/{RUN}/{name}").read_bytes()
+        assert own == (base.home / f"models/{name}").read_bytes()
+    assert (base.home / "models/confusionmatrix.png").read_bytes().startswith(b"\x89PNG")
+    [entry] = base.history("reporting")
+    assert entry["facts"]["files"] == [
+        *(f"models/reports/{RUN}/{name}" for name in names),
+        *(f"models/{n}" for n in names),
+    ]
+
+
+def test_a_report_never_overwrites_one_of_an_earlier_run(project: Project) -> None:
+    config = _classic(project)
+    first = project.read(f"models/reports/{RUN}/risklist.csv")
+    project.dataset("more.csv", classic_rows(30, start=300))
+    stage.step(config, "ingestion", ingestion.run)
+    again = reporting.run(config)
+    later = reporting.run(project.config(run="20260301T061002Z-78"))
+    assert again.files[0].startswith(f"models/reports/{RUN}-2/")
+    assert later.files[0].startswith("models/reports/20260301T061002Z-78/")
+    assert project.read(f"models/reports/{RUN}/risklist.csv") == first
+    assert project.read("models/risklist.csv") != first
+
+
+def test_only_so_many_runs_are_kept_and_the_oldest_go(tmp_path: Path) -> None:
+    for age, name in enumerate(["c", "b", "a"]):
+        files.write_text(tmp_path / name / "report.html", name)
+        os.utime(tmp_path / name, ns=(10**18 - age, 10**18 - age))
+    assert reporting.forget(tmp_path, 2) == ["a"]
+    assert reporting.forget(tmp_path, 2) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
+
+
+def test_a_dry_run_writes_nothing_and_names_what_it_would_write(base: Project) -> None:
+    before = base.snapshot()
+    reported = reporting.run(base.config(run="20260301T070000Z-1", dry_run=True))
+    assert base.snapshot() == before
+    assert "models/reports/20260301T070000Z-1/report.html" in reported.files
+
+
+def test_without_a_live_release_the_next_command_is_named(project: Project) -> None:
+    with pytest.raises(ReleaseError, match="no release is live yet. Run: python fullprocess.py"):
+        reporting.run(project.config())
+
+
+def test_without_diagnostics_the_sections_name_the_command(project: Project) -> None:
+    _classic(project)
+    page = _page(project)
+    assert page.text.count("Not diagnosed yet: python diagnostics.py --config") == 4
+    assert "Look: Data and packages are not diagnosed yet." in page.text
+
+
+def test_a_new_model_that_did_not_go_live_is_told_with_its_score(project: Project) -> None:
+    config = _classic(project)
+    live = releases.require_live(config)
+    project.dataset("more.csv", classic_rows(60, start=300, turned=True))
+    stage.step(config, "ingestion", ingestion.run)
+    stage.step(config, "training", training.run)
+    reporting.run(config)
+    assert "is not live: it was refused, rolled back, or not deployed yet." in _page(project).text
+    stage.step(config, "scoring", scoring.run)
+    reporting.run(config)
+    newest = files.read_json(config.scores)["figures"]["f1"]["value"]
+    deployed = live.scores["figures"]["f1"]["value"]
+    told = (
+        f"Its F1 on the test data is {newest:.3f}, that of the live release was {deployed:.3f} when deployed."
+    )
+    assert told in _page(project).text
+    assert {row["release"] for row in _list(project)} == {live.id}
+
+
+def test_a_failed_stage_asks_for_action_until_it_is_done(project: Project) -> None:
+    config = _classic(project)
+    ledger.append(config.history, _entry("training", "failed", "the disk is full"))
+    reporting.run(config)
+    page = _page(project)
+    assert "act Act now" in page.text
+    assert "The last run of training failed (2026-03-01T06:00:00Z): the disk is full" in page.text
+    assert re.search(r"Next command: python training.py --config \S+config.json", page.text)
+    ledger.append(config.history, _entry("training", "done", "trained"))
+    reporting.run(config)
+    assert "Act now" not in _page(project).text
+
+
+def test_a_whole_run_that_finished_makes_up_for_a_failed_stage_but_not_for_the_api(project: Project) -> None:
+    config = _classic(project)
+    for name in ("training", "apicalls"):
+        ledger.append(config.history, _entry(name, "failed", f"{name} broke"))
+    ledger.append(config.history, _entry("fullprocess", "done", "all done"))
+    assert [finding.sentence.split(":")[-1] for finding in reporting.failures(config)] == [" apicalls broke"]
+
+
+def _entry(name: str, status: str, sentence: str) -> dict[str, Any]:
+    ran = {"run": RUN, "stage": name, "started": "2026-03-01T06:00:00Z", "seconds": 1.0}
+    return {**ran, "status": status, "sentence": sentence, "facts": {}}
+
+
+def test_diagnostics_of_earlier_data_are_told_to_be_old(project: Project) -> None:
+    config = _classic(project, diagnosed=True)
+    old = "Look: The diagnostics are about an earlier release or earlier data. python diagnostics.py --config"
+    assert old not in _page(project).text
+    project.dataset("more.csv", classic_rows(30, start=300))
+    stage.step(config, "ingestion", ingestion.run)
+    reporting.run(config)
+    assert old in _page(project).text
+
+
+def test_drift_and_vulnerable_packages_are_told(project: Project) -> None:
+    config = _classic(project, diagnosed=True)
+    facts = files.read_json(config.diagnostics)
+    f1 = {"value": 0.48, "low": 0.43, "high": 0.53, "no_skill": 0.3}
+    facts["drift"] = {
+        "run": RUN, "started": "2026-03-01T06:00:00Z", "drift": {"reason": "F1 fell from 0.610 to 0.480"},
+        "live_score": {"release": "000001-aa", "rows": 1204, "figures": {"f1": f1}},
+    }  # fmt: skip
+    facts["packages"]["packages"][0] |= {"vulnerabilities": ["PYSEC-1"], "direct": False}
+    name = facts["packages"]["packages"][0]["name"]
+    files.write_json(config.diagnostics, facts)
+    reporting.run(config)
+    text = _page(project).text
+    assert "Look: Drift: F1 fell from 0.610 to 0.480 (2026-03-01T06:00:00Z)." in text
+    assert (
+        "On 1,204 new labelled rows, before any training on them, release 000001-aa had an F1 of 0.480"
+        in text
+    )
+    assert f"Look: Packages with known vulnerabilities: {name}. make lock UPGRADE=yes" in text
+    assert re.search(rf"{name} [^A-Z]* PYSEC-1", text)
+
+
+def test_rejected_datasets_and_rows_are_told_with_their_reasons(project: Project) -> None:
+    project.write("sourcedata/broken.csv", "a;b\n1;2\n")
+    _classic(project, rows=["odd,many,3,4,0", "odd2,-1,x,4,0", "odd3,5,5,5,7"])
+    page = _page(project)
+    assert "Datasets set aside: 1, the first is broken.csv" in page.text
+    assert "Rows set aside: 3" in page.text
+    assert re.search(r"broken.csv rejected 1 0 0 \d it has no column corporation", page.text)
+    assert re.search(
+        r"clients.csv ingested 153 150 0 3 not_a_number 2, bad_outcome 1 \(line 152: ", page.text
+    )
+
+
+def test_names_neither_run_as_script_nor_as_formula_and_are_shown_whole(project: Project) -> None:
+    names = (SCRIPT, FORMULA, LONG, WORDS)
+    _classic(project, rows=[f'"{name}",1,9,5,' for name in names], risk={"capacity": 400})
+    html, page = project.read("models/report.html"), _page(project)
+    assert "<script" not in html
+    for name in names:
+        assert " ".join(name.split()) in page.text
+    cells = {row["corporation"] for row in _list(project)}
+    assert {SCRIPT, f"'{FORMULA}", LONG, WORDS} <= cells
+
+
+def test_a_value_or_owner_that_is_not_configured_is_not_made_up(project: Project) -> None:
+    _classic(project)
+    page = _page(project)
+    assert "Expected loss" not in page.text
+    assert "No column with a client's value is configured" in page.text
+    assert not page.all("details")
+    assert {row["expected_loss"] for row in _list(project)} == {""}
+
+
+def test_an_owner_without_a_name_has_a_list_too(project: Project) -> None:
+    project.configure(clients={"owner": "manager"})
+    rows = [f"{row},{'' if at % 2 else 'Ada'}" for at, row in enumerate(classic_rows(150))]
+    project.dataset("clients.csv", rows, header=f"{HEADER},manager")
+    project.dataset(
+        "testdata.csv", [f"{row},Ada" for row in classic_rows(60, 500)], f"{HEADER},manager", "testdata"
+    )
+    config = project.config(run=RUN)
+    _through_the_stages(config, diagnosed=False)
+    reporting.run(config)
+    assert "No manager 20 of" in _page(project).text
+
+
+def test_when_every_client_has_left_the_report_says_so(project: Project) -> None:
+    _classic(project, rows=[f"client{i:05d},1,9,5,1" for i in range(150)])
+    assert _list(project) == []
+    assert "No client to list: none is active." in _page(project).text
+    assert project.read("models/risklist.csv").startswith("corporation,probability,risk_band,rank")
+
+
+def test_a_single_client_is_a_list(project: Project) -> None:
+    left = [f"client{i:05d},1,9,5,1" for i in range(150)]
+    config = _classic(project, rows=[*left, "only,50,500,9,0"])
+    assert [row["corporation"] for row in _list(project)] == ["only"]
+    assert "1 client of 1 active" in _page(project).text
+    assert "the list of 1 active client in models/risklist.csv" in str(reporting.run(config))
+
+
+def test_ten_thousand_clients_fit_below_a_megabyte(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = "\N{GRINNING FACE}" * 110
+    rows = [f"{hostile}{i:05d},{i % 200},{i % 1500},{1 + i % 300}," for i in range(10_000)]
+    config = _classic(project, rows=rows, risk={"capacity": 5000})
+    assert len(project.read("models/report.html").encode()) <= pages.LARGEST_PAGE < 2**20
+    assert re.search(r"250 clients of 10,\d{3} active", _page(project).text)
+    assert "The other 4,750 of the short list and all clients" in _page(project).text
+    assert len(_list(project)) >= 10_000
+    monkeypatch.setattr(pages, "LARGEST_PAGE", 300_000)
+    reporting.run(config)
+    assert len(project.read("models/report.html").encode()) <= 300_000
+    assert re.search(r"100 clients of 10,\d{3} active", _page(project).text)
+
+
+def test_five_test_rows_are_enough_for_a_report_that_says_how_little_they_tell(project: Project) -> None:
+    rows = ["a,1,10,10,1", "b,14,2145,99,0", "c,34,333,100,0", "d,2,3,4,1", "e,100,900,30,0"]
+    _classic(project, test_rows=rows)
+    page = _page(project)
+    assert "Scored on 5 test rows that the model was not trained on, 2 of them leavers." in page.text
+    assert "Too few leavers to tell much. There are 2 leavers in the test data and" in page.text
+    assert "take the list as a hint, not as knowledge" in page.text
+
+
+def test_a_figure_that_cannot_be_told_is_left_open(project: Project) -> None:
+    _classic(project, test_rows=["a,1,10,10,1", "b,2,20,99,1"])
+    assert re.search(r"ROC AUC How often [^–]* – – \S+ cannot be told from these rows", _page(project).text)
+
+
+def test_without_calibration_bins_there_is_no_plot_of_them(project: Project) -> None:
+    config = _classic(project)
+    scores = files.read_json(config.scores)
+    files.write_json(
+        config.scores, {**scores, "calibration": [], "figures": dict.fromkeys(scores["figures"])}
+    )
+    deployment.deploy(project.config(force=True), "without bins")
+    reporting.run(config)
+    page = _page(project)
+    assert "No calibration plot: there are too few test rows" in page.text
+    assert len(page.all("img")) == 1
+    assert "F1 on test data – cannot be told from the test data" in page.text
+
+
+def test_a_model_that_reads_a_column_the_data_lost_scores_nobody_and_asks_for_action(
+    project: Project,
+) -> None:
+    config = _classic(project)
+    project.configure(clients={"numeric": ["lastmonth_activity", "lastyear_activity"]})
+    config = project.config(run=RUN)
+    stage.step(config, "ingestion", ingestion.run)
+    reporting.run(config)
+    assert {row["status"] for row in _list(project)} == {"not_scored"}
+    cause = "the live model reads number_of_employees, which the data does not have"
+    assert f"Act: No client could be scored: {cause}." in _page(project).text
+    assert all(cause in row["warnings"] for row in _list(project))
+
+
+def test_practice_writes_below_its_own_folder_and_names_its_own_commands(project: Project) -> None:
+    project.dataset("clients.csv", classic_rows(150), folder="practicedata")
+    project.dataset("testdata.csv", classic_rows(60, start=500), folder="testdata")
+    config = project.config(run=RUN, practice=True)
+    _through_the_stages(config)
+    reported = reporting.run(config)
+    assert all(name.startswith("practicemodels/") for name in reported.files)
+    assert not (project.home / "models").exists()
+    page = _page(project, "practicemodels")
+    assert "Attrition risk · practice" in page.text
+    assert "python deployment.py --rollback --practice --config" in page.text
+
+
+def test_as_a_command_it_names_its_files_and_needs_no_screen(base: Project, tmp_path: Path) -> None:
+    answer = base.json("reporting.py", "--dry-run")
+    assert (answer["stage"], answer["status"], len(answer["files"])) == ("reporting", "done", 6)
+    assert answer["sentence"].startswith("The report is in models/report.html, the list of ")
+    done = Project(tmp_path).run("reporting.py")
+    assert (done.returncode, done.stdout) == (6, "")
+
+
+def test_importing_the_stage_costs_nothing_heavy() -> None:
+    heavy = "{'pandas', 'numpy', 'sklearn', 'matplotlib', 'seaborn', 'jinja2', 'flask'}"
+    code = f"import sys, reporting; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_same_figures_give_the_same_pictures() -> None:
+    confusion = {"true_positive": 30, "false_positive": 12, "false_negative": 8, "true_negative": 150}
+    bins = [
+        {"predicted": 0.1, "observed": 0.0, "count": 1},
+        {"predicted": 0.9, "observed": 1.0, "count": 20_000},
+    ]
+    drawn = [(plots.confusion_picture(confusion, 0.4), plots.calibration_picture(bins)) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert plots.png(plots.confusion_matrix(confusion, 0.4)) == plots.png(
+        plots.confusion_matrix(confusion, 0.4)
+    )
+
+
+def test_a_matrix_of_which_a_row_is_empty_is_drawn() -> None:
+    nobody = {"true_positive": 0, "false_positive": 0, "false_negative": 0, "true_negative": 4}
+    picture = plots.confusion_picture(nobody, 0.5)
+    assert "no leaver is caught, and 0 of 0 leavers are missed" in picture.reading
+
+
+def test_the_interval_of_a_share_is_wilson_s() -> None:
+    assert plots.wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert plots.wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)

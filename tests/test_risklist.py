@@ -1,0 +1,270 @@
+"""The risk list: who is on it, in what order, with which words. Tables in, rows out."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from attrition import contract as contracts
+from attrition import risklist, scorecard
+from attrition.risklist import Entry
+from attrition.scorecard import Scorecard
+from attrition.settings import Bands, Clients, Risk
+
+CLIENTS = Clients(
+    id="company",
+    target="exited",
+    numeric=("logins",),
+    categorical=("plan",),
+    carry=("note",),
+    words={"logins": "logins last month"},
+    value="revenue",
+    owner="manager",
+)
+PLAIN = Clients(id="company", target="exited", numeric=("logins",), categorical=("plan",))
+
+
+def _card(features: Sequence[str] = ("logins", "plan"), threshold: float = 0.5) -> Scorecard:
+    """Risk falls with logins around a typical 10; plan "trial" adds to it."""
+    logins = {
+        "kind": "number", "column": "logins", "words": "logins last month", "typical": 10.0,
+        "low": 0.0, "high": 40.0, "scale": "linear", "weight": -0.2, "pivot": 10.0, "at_pivot": 0.0,
+        "missing": 0.5,
+    }  # fmt: skip
+    plan = {
+        "kind": "category", "column": "plan", "words": "plan", "typical": "paid",
+        "effects": {"paid": 0.0, "trial": 1.5}, "unseen": 0.25,
+    }  # fmt: skip
+    facts = {
+        "format": "attrition-scorecard", "version": 1, "model": "made by hand",
+        "threshold": {"value": threshold, "from": "fixed"}, "bands": {"high": 0.6, "medium": 0.3},
+        "base": -0.5, "terms": [term for term in (logins, plan) if term["column"] in features],
+    }  # fmt: skip
+    return scorecard.load(json.dumps(facts).encode())
+
+
+def _table(clients: Clients, *rows: Mapping[str, Any]) -> pd.DataFrame:
+    usual = {"exited": "", "logins": 10.0, "plan": "paid", "note": "", "revenue": 100.0, "manager": "Ada"}
+    full = [{**usual, **row} for row in rows]
+    table = contracts.frame(contracts.compiled(clients), full)
+    table["dataset"] = "clients.csv"
+    return table
+
+
+def _rank(table: pd.DataFrame, clients: Clients = CLIENTS, **risk: Any) -> list[Entry]:
+    return risklist.rank(clients, Risk(**risk), _card(), table, "000001-aa", "2026-03-01T06:00:00Z")
+
+
+def _names(entries: Sequence[Entry]) -> list[str]:
+    return [entry.client for entry in entries]
+
+
+def test_a_client_counts_with_its_latest_row() -> None:
+    table = _table(
+        CLIENTS,
+        {"company": "a", "logins": 1.0, "exited": "0"},
+        {"company": "b", "logins": 2.0},
+        {"company": "a", "logins": 30.0},
+    )
+    active, gone = risklist.current_clients(CLIENTS, table)
+    assert active[["company", "logins"]].to_numpy().tolist() == [["b", 2.0], ["a", 30.0]]
+    assert gone.empty
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "is_active"),
+    [
+        (["", ""], True),
+        (["0", ""], True),
+        (["0", "1"], False),
+        (["1", ""], False),
+        (["1"], False),
+        (["1", "0"], True),
+        (["1", "0", ""], True),
+    ],
+)
+def test_the_latest_known_outcome_decides_who_is_gone(outcomes: list[str], is_active: bool) -> None:
+    table = _table(CLIENTS, *({"company": "a", "exited": outcome} for outcome in outcomes))
+    active, gone = risklist.current_clients(CLIENTS, table)
+    assert (len(active), len(gone)) == ((1, 0) if is_active else (0, 1))
+
+
+def test_the_likeliest_to_leave_comes_first_then_the_dearer_then_the_id() -> None:
+    table = _table(
+        CLIENTS,
+        {"company": "tie-b", "revenue": 50.0},
+        {"company": "tie-a", "revenue": 50.0},
+        {"company": "dear", "revenue": 900.0},
+        {"company": "no value", "revenue": float("nan")},
+        {"company": "silent", "logins": 0.0, "revenue": 1.0},
+    )
+    entries = _rank(table)
+    assert _names(entries) == ["silent", "dear", "tie-a", "tie-b", "no value"]
+    assert [entry.rank for entry in entries] == [1, 2, 3, 4, 5]
+
+
+def test_by_expected_loss_a_dear_client_overtakes_a_likelier_one() -> None:
+    table = _table(
+        CLIENTS,
+        {"company": "likely", "logins": 0.0, "revenue": 10.0},
+        {"company": "dear", "logins": 20.0, "revenue": 10_000.0},
+        {"company": "unknown value", "logins": 0.0, "revenue": float("nan")},
+        {"company": "unknown value, active", "logins": 40.0, "revenue": float("nan")},
+    )
+    assert _names(_rank(table))[0] == "likely"
+    by_loss = _rank(table, order_by="expected_loss")
+    assert _names(by_loss) == ["dear", "likely", "unknown value", "unknown value, active"]
+    assert by_loss[0].expected_loss == pytest.approx(10_000.0 * (by_loss[0].probability or 0.0))
+
+
+def test_without_a_value_column_the_order_by_expected_loss_is_that_of_risk() -> None:
+    table = _table(PLAIN, {"company": "a", "logins": 30.0}, {"company": "b", "logins": 2.0})
+    entries = _rank(table, PLAIN, order_by="expected_loss")
+    assert _names(entries) == ["b", "a"]
+    assert {entry.expected_loss for entry in entries} == {None}
+
+
+def test_the_same_clients_give_the_same_list_whatever_their_order() -> None:
+    rows = [{"company": f"c{i:03d}", "logins": float(i % 7), "revenue": float(i % 3)} for i in range(200)]
+    lists = []
+    for seed in range(5):
+        random.Random(seed).shuffle(rows)
+        lists.append([(entry.client, entry.rank) for entry in _rank(_table(CLIENTS, *rows))])
+    assert lists.count(lists[0]) == len(lists)
+
+
+def test_probability_band_and_reasons_are_those_of_the_scorecard() -> None:
+    table = _table(CLIENTS, {"company": "a", "logins": 2.0, "plan": "trial"})
+    [entry] = _rank(table)
+    assert entry.probability == _card().probability(table)[0]
+    assert (entry.band, entry.at_risk, entry.status) == ("high", True, "listed")
+    assert [reason.feature for reason in entry.reasons] == ["logins", "plan"]
+    assert entry.reasons[0].sentence.startswith("2 logins last month; typical 10")
+    assert all("because" not in reason.sentence for reason in entry.reasons)
+
+
+def test_a_probability_at_the_threshold_is_at_risk() -> None:
+    table = _table(CLIENTS, {"company": "a"})
+    card = _card(threshold=float(_card().probability(table)[0]))
+    [entry] = risklist.rank(CLIENTS, Risk(), card, table, "000001-aa", "2026-03-01T06:00:00Z")
+    assert entry.at_risk
+
+
+def test_missing_unusual_and_unknown_values_are_warned_of() -> None:
+    table = _table(
+        CLIENTS,
+        {"company": "a", "logins": float("nan"), "plan": "trial"},
+        {"company": "b", "logins": 500.0, "plan": "barter"},
+    )
+    warned = {entry.client: entry.warnings for entry in _rank(table)}
+    assert warned["a"] == ["logins last month is missing"]
+    assert len(warned["b"]) == 2
+    assert "barter" in warned["b"][1]
+
+
+def test_a_client_of_whom_nothing_is_known_is_listed_last_with_the_cause() -> None:
+    table = _table(
+        CLIENTS,
+        {"company": "blank", "logins": float("nan"), "plan": "", "revenue": 1e6},
+        {"company": "known", "logins": 40.0},
+    )
+    known, blank = _rank(table)
+    assert (known.client, known.rank) == ("known", 1)
+    assert (blank.status, blank.rank, blank.probability, blank.band) == ("not_scored", None, None, "")
+    assert "none of the columns" in blank.cause
+    assert blank.expected_loss is None
+
+
+def test_where_the_data_lacks_a_column_of_the_model_nobody_is_scored_and_it_is_named() -> None:
+    table = _table(CLIENTS, {"company": "a"}, {"company": "b"}).drop(columns="plan")
+    entries = _rank(table)
+    assert {entry.status for entry in entries} == {"not_scored"}
+    assert "plan" in entries[0].cause
+
+
+def test_without_a_client_the_list_is_empty() -> None:
+    table = _table(CLIENTS)
+    active, gone = risklist.current_clients(CLIENTS, table)
+    assert _rank(active) == []
+    assert risklist.stakes([])["total"] == risklist.Stake(0, 0, None, None)
+    assert gone.empty
+
+
+def test_the_short_list_gives_each_owner_as_many_as_can_be_worked_on() -> None:
+    rows = [
+        {"company": f"c{i:02d}", "logins": float(i), "manager": "Ada" if i < 8 else "Ben"} for i in range(12)
+    ]
+    blank = {"company": "blank", "logins": float("nan"), "plan": ""}
+    short = risklist.short_list(_rank(_table(CLIENTS, *rows, blank)), capacity=3)
+    assert _names(short) == ["c00", "c01", "c02", "c08", "c09", "c10"]
+
+
+def test_without_owners_the_short_list_is_capped_as_a_whole() -> None:
+    rows = [{"company": f"c{i:02d}", "logins": float(i)} for i in range(12)]
+    assert _names(risklist.short_list(_rank(_table(PLAIN, *rows), PLAIN), capacity=3)) == [
+        "c00",
+        "c01",
+        "c02",
+    ]
+
+
+def test_what_is_at_stake_adds_up_over_the_bands() -> None:
+    rows = [{"company": f"c{i:02d}", "logins": float(i), "revenue": 10.0 * i} for i in range(30)]
+    entries = _rank(_table(CLIENTS, *rows, {"company": "no value", "revenue": float("nan")}))
+    stakes = risklist.stakes(entries)
+    bands = [stakes[band] for band in risklist.BANDS]
+    assert all(band.clients for band in bands)
+    assert stakes["total"].clients == sum(band.clients for band in bands) == 31
+    assert stakes["total"].valued == 30
+    assert stakes["total"].value == sum(10.0 * i for i in range(30))
+    assert stakes["total"].expected_loss == pytest.approx(sum(band.expected_loss or 0.0 for band in bands))
+
+
+def test_no_sum_is_invented_where_there_is_no_value() -> None:
+    stake = risklist.stakes(_rank(_table(PLAIN, {"company": "a"}), PLAIN))["total"]
+    assert (stake.clients, stake.value, stake.expected_loss) == (1, None, None)
+
+
+def test_the_export_has_every_column_that_people_and_programs_rely_on() -> None:
+    header, [row] = risklist.export(
+        CLIENTS, _rank(_table(CLIENTS, {"company": "a", "logins": 2.0, "note": "VIP"}))
+    )
+    assert header[:9] == [
+        "company", "probability", "risk_band", "rank", "expected_loss", "status",
+        "reason_1", "reason_2", "reason_3",
+    ]  # fmt: skip
+    assert header[9:13] == ["reason_1_feature", "reason_1_value", "reason_1_typical", "reason_1_effect"]
+    assert header[21:25] == ["warnings", "release", "threshold", "scored_at"]
+    assert header[25:] == ["note", "plan", "logins", "revenue", "manager", "exited", "dataset"]
+    cells = dict(zip(header, row, strict=True))
+    assert cells["reason_1_feature"] == "logins"
+    assert (cells["reason_1_value"], cells["reason_1_typical"], cells["reason_1_effect"]) == (2.0, 10.0, 1.6)
+    assert (cells["reason_2"], cells["reason_3_effect"]) == (None, None)
+    assert (cells["release"], cells["threshold"], cells["note"]) == ("000001-aa", 0.5, "VIP")
+
+
+def test_the_export_says_why_a_client_was_not_scored() -> None:
+    table = _table(CLIENTS, {"company": "blank", "logins": float("nan"), "plan": ""})
+    header, [row] = risklist.export(CLIENTS, _rank(table))
+    cells = dict(zip(header, row, strict=True))
+    assert (cells["status"], cells["probability"], cells["rank"]) == ("not_scored", None, None)
+    assert "none of the columns" in cells["warnings"]
+
+
+def test_a_column_of_the_data_that_is_called_like_one_of_the_list_keeps_its_values() -> None:
+    clients = Clients(
+        id="company", target="exited", numeric=("logins",), categorical=("plan",), carry=("status", "rank")
+    )
+    table = _table(clients, {"company": "a", "status": "gold", "rank": "7th"})
+    header, [row] = risklist.export(clients, _rank(table, clients))
+    assert len(header) == len(set(header)) == len(row)
+    cells = dict(zip(header, row, strict=True))
+    assert (cells["status"], cells["input_status"], cells["input_rank"]) == ("listed", "gold", "7th")
+
+
+def test_bands_are_those_the_live_release_was_made_with() -> None:
+    [entry] = _rank(_table(CLIENTS, {"company": "a", "logins": 2.0}), bands=Bands(high=0.99, medium=0.98))
+    assert entry.band == _card().band(entry.probability or 0.0) == "high"
