@@ -1,0 +1,213 @@
+"""What a request to predict may carry: JSON, CSV, or the name of a dataset. Judged rows come out, or Refused.
+
+{"filepath": "testdata/testdata.csv"}        a dataset below an allowed folder
+{"instances": [{column: value, ...}, ...]}   rows
+a body of type text/csv                      rows
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Request
+
+from attrition import contract as contracts
+from attrition import paths, sources
+from attrition.config import Config
+from attrition.contract import Contract
+from attrition.problems import MOST_ERRORS, Refused, wrong
+
+DEEPEST = 32
+BODY_SECONDS = 5.0
+DRAIN_SECONDS = 2.0
+MOST_DRAINED = 16 * 1024 * 1024
+PIECE = 65_536
+KEYS = ("filepath", "instances")
+ACCEPTED = "application/json or text/csv, in UTF-8 and not compressed"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Rows to predict that keep the contract, and each client's id as the request gave it."""
+
+    rows: Sequence[Mapping[str, Any]]
+    ids: Sequence[Any]
+
+
+def read(config: Config, contract: Contract, request: Request) -> Asked:
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    known = request.mimetype in ("application/json", "text/csv") and charset in ("utf-8", "utf8")
+    if not known or "Content-Encoding" in request.headers:
+        raise Refused(415, f"The body must be {ACCEPTED}.", headers={"Accept": "application/json, text/csv"})
+    data = body(request, config.settings.api.max_body_bytes)
+    if request.mimetype == "text/csv":
+        return _from_csv(config, contract, "the body", data)
+    asked = _object(data)
+    if "filepath" in asked:
+        if not isinstance(asked["filepath"], str):
+            raise Refused(400, "filepath must be text.")
+        return _from_csv(config, contract, asked["filepath"], paths.read(config, asked["filepath"]))
+    if not isinstance(asked["instances"], list):
+        raise Refused(400, "instances must be a list of objects, one for each row.")
+    return _from_instances(config, contract, asked["instances"])
+
+
+def body(request: Request, most: int) -> bytes:
+    """The whole body, or Refused. Counted here: Werkzeug silently cuts a chunked body at its limit."""
+    too_large = Refused(413, f"The body is larger than {most} bytes. Send the rows in parts.")
+    announced = request.content_length
+    if announced is not None and announced > most:
+        raise too_large
+    data = bytearray()
+    try:
+        with _in_time(request, BODY_SECONDS):
+            stream, wanted = request.stream, most + 1 if announced is None else announced
+            while len(data) < wanted and (piece := stream.read(min(wanted - len(data), PIECE))):
+                data += piece
+    except TimeoutError:
+        raise Refused(408, f"The body did not come within {BODY_SECONDS:g} seconds.") from None
+    except Exception as error:
+        # whatever the server's parser or the network has against the body: it is the client's
+        raise Refused(400, "The body is not complete, or its chunks are malformed.") from error
+    if len(data) > most:
+        raise too_large
+    if announced is not None and len(data) < announced:
+        raise Refused(400, "The body is shorter than its Content-Length.")
+    return bytes(data)
+
+
+def drain(request: Request) -> None:
+    """Read a refused body away: who is still sending would meet a closed connection, not the answer."""
+    if not request.content_length and "Transfer-Encoding" not in request.headers:
+        return
+    until, left = time.monotonic() + DRAIN_SECONDS, MOST_DRAINED
+    # the connection is given up, whatever happens
+    with suppress(Exception), _in_time(request, DRAIN_SECONDS):
+        while left > 0 and time.monotonic() < until and (piece := request.stream.read(PIECE)):
+            left -= len(piece)
+
+
+@contextmanager
+def _in_time(request: Request, seconds: float) -> Iterator[None]:
+    """A client that sends nothing for so long gives the thread back: gunicorn would wait for ever."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        yield
+        return
+    connection.settimeout(seconds)
+    try:
+        yield
+    finally:
+        connection.settimeout(None)
+
+
+class _Unfit(ValueError):
+    """JSON that Python would take and RFC 8259 or this API does not."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in result if keys.count(key) > 1)
+        raise _Unfit(f"the key {contracts.quoted(twice)} stands twice in one object")
+    return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Unfit(f"{contracts.quoted(text)} is no finite number")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_float=_finite, parse_constant=_finite
+)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """The JSON object of the request, with exactly one of the keys it may have."""
+    try:
+        asked = _DECODER.decode(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Refused(400, "The body is not UTF-8.") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except (json.JSONDecodeError, _Unfit) as fault:
+        raise Refused(400, f"The body is not JSON: {fault}.") from None
+    except ValueError:
+        raise Refused(400, "The body is not JSON: a number has too many digits.") from None
+    if _is_deeper(asked, DEEPEST):
+        raise _too_deep()
+    if not isinstance(asked, dict) or len(asked) != 1 or not asked.keys() <= set(KEYS):
+        raise Refused(400, "The body must be an object with one key: filepath, or instances.")
+    return asked
+
+
+def _too_deep() -> Refused:
+    return Refused(400, f"The body is nested deeper than {DEEPEST} levels.")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if type(value) is dict:
+        value = value.values()
+    elif type(value) is not list:
+        return False
+    return levels == 0 or any(_is_deeper(inner, levels - 1) for inner in value if type(inner) in (dict, list))
+
+
+def _from_instances(config: Config, contract: Contract, instances: Sequence[Any]) -> Asked:
+    _check_number(config, len(instances))
+    rows, errors = [], []
+    for row, instance in enumerate(instances):
+        if type(instance) is not dict:
+            errors.append(wrong(row, "", "not_an_object", "the row must be an object of columns"))
+            continue
+        verdict = contract.judge_instance(instance)
+        rows.append(verdict.values)
+        errors += [wrong(row, p.column, p.code, p.message) for p in verdict.problems]
+    if errors:
+        raise _unfit(errors)
+    return Asked(rows, [instance.get(contract.clients.id) for instance in instances])
+
+
+def _from_csv(config: Config, contract: Contract, name: str, data: bytes) -> Asked:
+    try:
+        dataset = sources.parse(name, data)
+    except sources.Unreadable as fault:
+        raise _unfit([wrong(None, "", fault.code, fault.sentence)]) from None
+    _check_number(config, len(dataset.rows))
+    judged = contracts.judge_dataset(contract, dataset, to_predict=True)
+    if judged.rejected:
+        row_of = {line: row for row, (line, _) in enumerate(dataset.rows)}
+        raise _unfit(
+            [
+                wrong(
+                    row_of.get(r.line or 0), r.problem.column, r.problem.code, r.problem.message, line=r.line
+                )
+                for r in judged.rejected
+            ]
+        )
+    return Asked(judged.rows, [row[contract.clients.id] for row in judged.rows])
+
+
+def _check_number(config: Config, rows: int) -> None:
+    most = config.settings.api.max_rows
+    if rows > most:
+        raise Refused(413, f"There are {rows} rows; one request may have {most}. Send them in parts.")
+    if rows == 0:
+        raise _unfit([wrong(None, "", "no_rows", "there is no row to predict")])
+
+
+def _unfit(errors: Sequence[Mapping[str, Any]]) -> Refused:
+    first = errors[0]
+    more = f" (1 of {len(errors)} faults" + (
+        f", the first {MOST_ERRORS} are listed)" if len(errors) > MOST_ERRORS else ")"
+    )
+    where = "the data" if first["row"] is None else f"row {first['row']}"
+    return Refused(422, f"{where}: {first['message']}{more if len(errors) > 1 else ''}.", errors)
