@@ -1,0 +1,254 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attrition import releases
+from tests.projects import CHECKOUT, Project, classic_rows
+
+
+@pytest.fixture
+def fed(project: Project) -> Project:
+    project.here = True
+    project.dataset("a.csv", classic_rows(200))
+    project.dataset("test.csv", classic_rows(90, start=1000), folder="testdata")
+    return project
+
+
+def tick(project: Project, *flags: str) -> "subprocess.CompletedProcess[str]":
+    done = project.run("fullprocess.py", *flags)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def live(project: Project) -> str:
+    return releases.require_live(project.config()).id
+
+
+def ran(project: Project, folder: str = "models") -> list[str]:
+    """Stages of the last run, in the order they ended."""
+    last = project.history(folder=folder)[-1]["run"]
+    return [line["stage"] for line in project.history(folder=folder) if line["run"] == last]
+
+
+ALL = ["ingestion", "training", "scoring", "deployment", "diagnostics", "reporting", "fullprocess"]
+TOLD = ["ingestion", "diagnostics", "reporting", "fullprocess"]
+
+
+def test_the_first_tick_ends_with_a_live_release_and_a_report(fed: Project) -> None:
+    answer = fed.json("fullprocess.py")
+    assert ran(fed) == ALL
+    assert (answer["retrained"], answer["promoted"], answer["release"]) == (True, True, live(fed))
+    assert answer["new_datasets"] == ["a.csv"]
+    assert answer["api"].startswith("skipped: ")
+    for name in ("report.html", "risklist.csv", "confusionmatrix.png", "diagnostics.json", "latestscore.txt"):
+        assert (fed.home / "models" / name).stat().st_size > 0
+
+
+def test_a_tick_with_nothing_new_is_silent_and_writes_nothing_but_the_stamps_time(fed: Project) -> None:
+    tick(fed, "-q")
+    before = fed.snapshot()
+    os.utime(fed.config().stamp, (1, 1))
+    for flags in ((), ("-q",)):
+        done = tick(fed, *flags)
+        assert (done.stdout, done.stderr) == ("", "")
+    assert time.time() - fed.config().stamp.stat().st_mtime < 60
+    after = fed.snapshot()
+    assert {name for name in after if after[name] != before.get(name)} == {".config.json.stamp"}
+
+
+def test_an_idle_tick_imports_next_to_nothing(fed: Project) -> None:
+    tick(fed, "-q")
+    command = [sys.executable, "-X", "importtime", str(CHECKOUT / "fullprocess.py"), "-q"]
+    done = subprocess.run(
+        [*command, "--config", str(fed.home / "config.json")], capture_output=True, text=True
+    )
+    bare = subprocess.run([sys.executable, "-X", "importtime", "-c", "pass"], capture_output=True, text=True)
+
+    def imported(told: str) -> set[str]:
+        return {line.split("|")[-1].strip() for line in told.splitlines()}
+
+    assert done.returncode == 0
+    assert imported(done.stderr) - imported(bare.stderr) == {"attrition", "attrition.stamp"}
+
+
+def test_new_data_without_drift_is_recorded_and_the_model_stays(fed: Project) -> None:
+    tick(fed)
+    before = live(fed)
+    fed.dataset("b.csv", classic_rows(60, start=2000))
+    answer = fed.json("fullprocess.py")
+    assert (answer["new_datasets"], answer["retrained"], answer["drift"]) == (["b.csv"], False, None)
+    assert answer["live_score"]["rows"] == 60
+    assert answer["live_score"]["release"] == before == live(fed)
+    assert ran(fed) == TOLD
+    assert tick(fed).stdout == ""
+
+
+def test_drift_trains_a_challenger_which_is_deployed_when_not_worse(fed: Project) -> None:
+    tick(fed)
+    before = live(fed)
+    fed.dataset("b.csv", classic_rows(300, start=2000, turned=True))
+    fed.dataset("test.csv", classic_rows(90, start=4000, turned=True), folder="testdata")
+    answer = fed.json("fullprocess.py")
+    assert "F1 fell from" in answer["drift"]["reason"]
+    assert (answer["retrained"], answer["promoted"]) == (True, True)
+    assert live(fed) != before
+    assert "Drift: F1 fell" in fed.run("deployment.py", "--list").stdout
+    assert tick(fed).stdout == ""
+
+
+def test_a_challenger_that_is_worse_is_kept_aside_and_the_tick_is_no_failure(fed: Project) -> None:
+    tick(fed)
+    before = live(fed)
+    fed.dataset("b.csv", classic_rows(900, start=2000, turned=True))
+    answer = fed.json("fullprocess.py")
+    assert (answer["retrained"], answer["promoted"], answer["status"]) == (True, False, "done")
+    assert "kept aside, since it is worse" in answer["reason"]
+    assert live(fed) == before
+    assert tick(fed).stdout == ""
+
+
+def test_the_live_release_is_scored_on_exactly_the_new_labelled_rows(fed: Project) -> None:
+    tick(fed)
+    unknown = [row[:-1] for row in classic_rows(30, start=3000)]
+    fed.dataset("b.csv", [*classic_rows(50, start=150), *unknown])
+    # 50 rows are known from a.csv, 30 have no outcome yet
+    assert fed.json("fullprocess.py")["live_score"] is None
+    fed.dataset("c.csv", classic_rows(30, start=3000))
+    assert fed.json("fullprocess.py")["live_score"]["rows"] == 30
+
+
+def test_rows_a_release_was_trained_on_by_hand_are_not_new_to_it(fed: Project) -> None:
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(60, start=2000))
+    for script in ("ingestion.py", "training.py", "scoring.py", "deployment.py"):
+        assert fed.run(script).returncode == 0
+    answer = fed.json("fullprocess.py")
+    assert answer["new_datasets"] == ["b.csv"]
+    assert answer["live_score"] is None
+
+
+@pytest.mark.parametrize(
+    "stage", ["ingestion", "training", "scoring", "deployment", "diagnostics", "reporting"]
+)
+def test_a_run_killed_after_any_stage_is_simply_done_again(fed: Project, stage: str) -> None:
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(300, start=2000, turned=True))
+    fed.dataset("test.csv", classic_rows(90, start=4000, turned=True), folder="testdata")
+    script = (
+        "import os, signal, sys, fullprocess; from attrition import ledger\n"
+        "append = ledger.append\n"
+        "def append_and_die(history, entry):\n"
+        "    append(history, entry)\n"
+        f"    if entry['stage'] == '{stage}': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "ledger.append = append_and_die\n"
+        "sys.argv = ['fullprocess.py', '--config', sys.argv[1]]\n"
+        "sys.exit(fullprocess.main())"
+    )
+    config = str(fed.home / "config.json")
+    died = subprocess.run(
+        [sys.executable, "-c", script, config], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    answer = fed.json("fullprocess.py")
+    assert answer["new_datasets"] == ["b.csv"]
+    last = fed.config().scores.read_bytes()
+    assert releases.require_live(fed.config()).read("scores.json") == last
+    assert "Drift" in releases.require_live(fed.config()).facts["reason"]
+    assert tick(fed).stdout == ""
+
+
+def test_data_that_comes_while_a_tick_is_at_work_is_taken_by_the_next(fed: Project) -> None:
+    command = [sys.executable, str(CHECKOUT / "fullprocess.py"), "--config", str(fed.home / "config.json")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as first:
+        while not (fed.home / "ingesteddata/current").exists():
+            time.sleep(0.01)
+        fed.dataset("b.csv", classic_rows(60, start=2000))
+    assert first.returncode == 0
+    assert fed.json("fullprocess.py")["new_datasets"] == ["b.csv"]
+
+
+def test_a_damaged_live_release_is_replaced_and_this_is_told(fed: Project) -> None:
+    tick(fed)
+    before = live(fed)
+    (fed.home / "production_deployment/current/scorecard.json").write_text("{}")
+    done = fed.run("fullprocess.py", "-q", "--force")
+    assert done.returncode == 0
+    assert "damaged" in done.stderr
+    assert live(fed) != before
+
+
+def test_a_rollback_by_hand_is_left_alone(fed: Project) -> None:
+    tick(fed)
+    first = live(fed)
+    tick(fed, "--force")
+    assert live(fed) != first
+    assert fed.run("deployment.py", "--rollback").returncode == 0
+    assert tick(fed).stdout == ""
+    assert live(fed) == first
+
+
+def test_another_clients_section_gives_a_new_release(fed: Project) -> None:
+    tick(fed)
+    before = live(fed)
+    fed.configure(clients={"numeric": ["lastmonth_activity", "number_of_employees"]})
+    answer = fed.json("fullprocess.py")
+    assert "has changed since release" in answer["reason"]
+    assert live(fed) != before
+    assert tick(fed).stdout == ""
+
+
+def test_bad_datasets_change_nothing_and_are_not_tried_again(fed: Project) -> None:
+    tick(fed)
+    before = live(fed)
+    fed.write("sourcedata/bad.csv", bytes(range(256)))
+    told = tick(fed, "-q")
+    assert "bad.csv is set aside" in told.stderr
+    assert live(fed) == before
+    quiet = tick(fed, "-q")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+    assert fed.json("ingestion.py")["datasets_rejected"] == ["bad.csv"]
+
+
+def test_one_class_only_gives_no_model_and_a_sentence(project: Project) -> None:
+    project.dataset("a.csv", [f"client{i},{i},{i * 9},5,0" for i in range(50)])
+    project.dataset("test.csv", classic_rows(30), folder="testdata")
+    answer = project.json("fullprocess.py")
+    assert (answer["status"], answer["release"]) == ("refused", None)
+    assert "all 50" in answer["reason"]
+    assert tick(project).stdout == ""
+
+
+def test_without_test_data_nothing_is_trained_in_vain(fed: Project) -> None:
+    (fed.home / "testdata/test.csv").unlink()
+    answer = fed.json("fullprocess.py", status=4)
+    assert "testdata" in answer["sentence"]
+    assert "training" not in ran(fed)
+
+
+def test_a_dry_run_says_what_would_follow_and_writes_nothing(fed: Project) -> None:
+    before = fed.snapshot()
+    answer = fed.json("fullprocess.py", "--dry-run")
+    assert answer["new_datasets"] == ["a.csv"]
+    assert "would be trained" in answer["reason"]
+    assert fed.snapshot() == before
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(60, start=2000))
+    before = fed.snapshot()
+    assert "would be scored" in fed.json("fullprocess.py", "--dry-run")["reason"]
+    assert fed.snapshot() == before
+
+
+def test_practice_never_touches_production(fed: Project) -> None:
+    tick(fed)
+    production = {n: at for n, at in fed.snapshot().items() if not n.startswith("practice")}
+    fed.dataset("p.csv", classic_rows(100, start=7000), folder="practicedata")
+    tick(fed, "--practice")
+    assert ran(fed, "practicemodels") == ALL
+    assert tick(fed, "--practice").stdout == ""
+    after = {n: at for n, at in fed.snapshot().items() if not n.startswith("practice")}
+    del after[".config.json.practice.stamp"]
+    assert after == production
