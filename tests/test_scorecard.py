@@ -1,0 +1,304 @@
+"""A scorecard says what the model says, explains it to the last digit, and needs only numpy for it."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attrition import candidates, files, scorecard
+from attrition import contract as contracts
+from attrition.candidates import Model
+from attrition.contract import Contract
+from attrition.scorecard import Floats, NumberTerm, Scorecard
+from attrition.settings import Clients, Risk
+from tests.projects import CHECKOUT
+
+CONTRACT = contracts.compiled(
+    Clients(
+        numeric=("visits", "balance", "always", "never"),
+        categorical=("plan", "region"),
+        words={"visits": "visits last month"},
+    )
+)
+PLANS = ["basic", "plus", "pro", ""]
+REGIONS = ["Żory", "north", "south"]
+
+
+def training_rows(rows: int = 400, seed: int = 0) -> tuple[pd.DataFrame, Floats]:
+    """Skewed, negative, constant, missing and never seen numbers; blank and other categories."""
+    random = np.random.default_rng(seed)
+    visits = np.floor(random.lognormal(3, 1.5, rows))
+    balance = random.normal(0, 1e6, rows).round(2)
+    plan, region = random.choice(PLANS, rows), random.choice(REGIONS, rows)
+    odds = 1.0 - 0.6 * np.log1p(visits) + balance / 1e6 + (plan == "basic")
+    outcome = (random.random(rows) < 1 / (1 + np.exp(-odds))).astype(float)
+    visits[random.random(rows) < 0.1] = np.nan
+    columns = {
+        "visits": visits,
+        "balance": balance,
+        "always": np.full(rows, 0.1),
+        "never": np.full(rows, np.nan),
+    }
+    return pd.DataFrame({**columns, "plan": plan.astype(object), "region": region.astype(object)}), outcome
+
+
+def adversarial_rows(rows: int, seed: int = 1) -> pd.DataFrame:
+    """Values missing, extreme, on the edge of the training range, and categories that training never saw."""
+    random = np.random.default_rng(seed)
+    table, _ = training_rows()
+    extremes = [np.nan, 0.0, -0.0, -1.0, 1e9, -1e9, 1e-300, 5e-324, 0.1]
+    numbers = {
+        column: random.choice(
+            np.array([*extremes, *table[column].dropna(), table[column].min(), table[column].max()]), rows
+        )
+        for column in CONTRACT.clients.numeric
+    }
+    strange = ["Plus", "nan", "None", "=1+1", "a,b", "\U0001f600", "x" * 10_000]
+    texts = {
+        "plan": random.choice([*PLANS, *strange], rows),
+        "region": random.choice([*REGIONS, "", *strange], rows),
+    }
+    return pd.DataFrame({**numbers, **{column: text.astype(object) for column, text in texts.items()}})
+
+
+def fitted(name: str = "logistic_log", slope: float = 1.0, intercept: float = 0.0) -> Model:
+    table, outcome = training_rows()
+    model = candidates.fitted(name, CONTRACT.clients, table, outcome, seed=0)
+    return replace(model, slope=slope, intercept=intercept)
+
+
+def carded(model: Model, contract: Contract = CONTRACT) -> Scorecard:
+    table, outcome = training_rows()
+    facts = scorecard.from_model(model, contract, table, outcome, 0.4, Risk())
+    return scorecard.load(files.as_json(facts).encode())
+
+
+@pytest.fixture(scope="module")
+def card() -> Scorecard:
+    return carded(fitted())
+
+
+def facts_of(card_of: Model) -> dict[str, Any]:
+    table, outcome = training_rows()
+    return scorecard.from_model(card_of, CONTRACT, table, outcome, 0.4, Risk())
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_dict("records")
+    return rows
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (2.5, -0.7)])
+@pytest.mark.parametrize("name", candidates.CANDIDATES)
+def test_it_agrees_with_the_model_on_every_row_however_strange(
+    name: str, slope: float, intercept: float
+) -> None:
+    model = fitted(name, slope, intercept)
+    card = carded(model)
+    for table in (training_rows()[0], training_rows(2000, seed=5)[0], adversarial_rows(5000)):
+        expected = model.log_odds(table)
+        assert np.isfinite(expected).all()
+        assert np.max(np.abs(card.log_odds(table) - expected)) < 1e-9
+        assert np.max(np.abs(card.probability(table) - model.predict_proba(table)[:, 1])) < 1e-9
+        one_by_one = [card.score_row(row) for row in rows_of(table)]
+        assert np.max(np.abs(np.array(one_by_one) - expected)) < 1e-9
+
+
+def test_base_and_effects_add_up_to_the_log_odds(card: Scorecard) -> None:
+    table = adversarial_rows(2000)
+    effects = card.effects(table)
+    assert effects.shape == (2000, len(card.features))
+    assert np.max(np.abs(card.base + effects.sum(axis=1) - fitted().log_odds(table))) < 1e-9
+
+
+def test_the_typical_client_who_stayed_has_no_effects_and_the_base_as_risk(card: Scorecard) -> None:
+    table, outcome = training_rows()
+    stayed = table[outcome == 0]
+    typical = {term.column: math.nan if term.typical is None else term.typical for term in card.terms}
+    assert typical["visits"] == stayed["visits"].median()
+    assert typical["plan"] == stayed["plan"].mode()[0]
+    assert card.effects({column: [value] for column, value in typical.items()}).tolist() == [[0.0] * 6]
+    assert card.score_row(typical) == card.base
+
+
+def test_reasons_are_those_that_raise_the_risk_strongest_first(card: Scorecard) -> None:
+    table = adversarial_rows(500)
+    for row, reasons in enumerate(card.explain(table)):
+        effects = card.effects(table)[row]
+        assert [reason.effect for reason in reasons] == sorted(effects[effects > 0], reverse=True)[:3]
+
+
+def test_all_reasons_together_are_the_whole_difference_to_the_typical_client(card: Scorecard) -> None:
+    table = adversarial_rows(500)
+    for reasons, log_odds in zip(card.explain(table, top=None), card.log_odds(table), strict=True):
+        assert {reason.feature for reason in reasons} == set(card.features)
+        assert card.base + sum(reason.effect for reason in reasons) == pytest.approx(log_odds, abs=1e-9)
+
+
+def test_a_reason_is_a_sentence_with_the_clients_value_and_the_typical_one(card: Scorecard) -> None:
+    numbers = {"visits": [3.0], "balance": [-12345.6], "always": [0.1], "never": [np.nan]}
+    row: dict[str, Any] = {**numbers, "plan": [""], "region": ["mars"]}
+    (reasons,) = card.explain(row, top=None)
+    told = {reason.feature: reason for reason in reasons}
+    visits = card.terms[0].typical
+    assert told["visits"].sentence == (
+        f"3 visits last month; typical {visits:.0f}; associated with higher risk"
+    )
+    assert (told["visits"].value, told["visits"].typical) == (3.0, visits)
+    assert told["balance"].sentence.startswith("-12,346 balance; typical ")
+    assert told["never"].sentence == (
+        "never is missing; typical missing; associated with no difference in risk"
+    )
+    assert (told["plan"].value, told["plan"].sentence[:16]) == (None, "plan is missing;")
+    assert told["region"].sentence.startswith("region mars; typical ")
+    for reason in reasons:
+        assert "because" not in reason.sentence
+
+
+def test_a_value_missing_in_training_has_an_effect_of_its_own(card: Scorecard) -> None:
+    visits = card.terms[0]
+    assert isinstance(visits, NumberTerm)
+    assert visits.missing not in (0.0, visits.effect(visits.typical or 0.0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "warnings"),
+    [
+        ({}, []),
+        ({"visits": math.nan}, ["visits last month is missing"]),
+        ({"balance": 1e9}, ["balance is 1,000,000,000, outside the training range "]),
+        ({"never": 3.0}, ["never was always missing in training"]),
+        ({"plan": "gold"}, ["plan 'gold' was not seen in training"]),
+        ({"plan": ""}, ["plan is missing"]),
+    ],
+)
+def test_what_makes_a_risk_less_sure_is_told(
+    card: Scorecard, changed: Mapping[str, Any], warnings: list[str]
+) -> None:
+    row = {"visits": 20.0, "balance": 0.0, "always": 0.1, "never": math.nan, "plan": "pro", "region": "north"}
+    found = card.warnings({**row, **changed})
+    assert len(found) == len(warnings)
+    assert all(told.startswith(warning) for told, warning in zip(found, warnings, strict=True))
+
+
+def test_bands_begin_at_their_edges(card: Scorecard) -> None:
+    edges = {1.0: "high", 0.6: "high", 0.5999: "medium", 0.3: "medium", 0.2999: "low", 0.0: "low"}
+    assert {probability: card.band(probability) for probability in edges} == edges
+
+
+def test_extreme_log_odds_give_probabilities_without_overflow() -> None:
+    card = carded(fitted(slope=1e6))
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        probability = card.probability(
+            {name: [value] for name, value in rows_of(adversarial_rows(1))[0].items()}
+        )
+    assert 0.0 <= probability[0] <= 1.0
+
+
+def test_a_model_that_is_no_sum_over_columns_has_no_scorecard() -> None:
+    class Tangled(Model):
+        def log_odds(self, table: pd.DataFrame) -> Floats:
+            product: Floats = (table["visits"] * table["balance"]).fillna(0).to_numpy(dtype=float)
+            return product
+
+    model = fitted()
+    with pytest.raises(ValueError, match="no sum over columns"):
+        facts_of(Tangled(model.name, model.features, model.pipeline))
+
+
+def _without(*path: str | int) -> Any:
+    def damage(facts: Any) -> None:
+        for key in path[:-1]:
+            facts = facts[key]
+        del facts[path[-1]]
+
+    return damage
+
+
+def _with(value: Any, *path: str | int) -> Any:
+    def damage(facts: Any) -> None:
+        for key in path[:-1]:
+            facts = facts[key]
+        facts[path[-1]] = value
+
+    return damage
+
+
+DAMAGE: dict[str, Any] = {
+    "another format": _with("shopping list", "format"),
+    "another version": _with(2, "version"),
+    "no base": _without("base"),
+    "no terms": _without("terms"),
+    "terms that are none": _with([1], "terms"),
+    "an unknown kind": _with("tree", "terms", 0, "kind"),
+    "an unknown scale": _with("cubic", "terms", 0, "scale"),
+    "a term without weight": _without("terms", 0, "weight"),
+    "a weight that is text": _with("1", "terms", 0, "weight"),
+    "a weight that is null": _with(None, "terms", 0, "weight"),
+    "a base that is true": _with(True, "base"),
+    "an effect that is null": _with(None, "terms", 4, "effects", "pro"),
+    "no band": _without("bands", "high"),
+    "a threshold that is a list": _with([], "threshold"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_scorecard_is_refused_with_a_sentence(damage: str) -> None:
+    facts = facts_of(fitted())
+    DAMAGE[damage](facts)
+    with pytest.raises(ValueError, match="this is no scorecard that can be read"):
+        scorecard.load(json.dumps(facts).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"null", b"[]", b"{", b"\xff\xfe", b"[" * 100_000],
+)
+def test_what_is_no_json_object_is_refused_with_a_sentence(data: bytes) -> None:
+    with pytest.raises(ValueError, match="this is no scorecard that can be read"):
+        scorecard.load(data)
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999"])
+def test_numbers_without_bounds_are_refused(number: bytes) -> None:
+    facts = json.dumps(facts_of(fitted()) | {"base": 12345.25}).encode()
+    with pytest.raises(ValueError, match="no finite number"):
+        scorecard.load(facts.replace(b"12345.25", number))
+
+
+def test_a_truncated_scorecard_is_refused_wherever_it_ends() -> None:
+    whole = files.as_json(facts_of(fitted())).encode()
+    for length in range(0, len(whole) - 1, 97):
+        with pytest.raises(ValueError, match="this is no scorecard that can be read"):
+            scorecard.load(whole[:length])
+
+
+def test_loading_and_scoring_import_numpy_and_nothing_heavier(tmp_path: Path) -> None:
+    path = tmp_path / "scorecard.json"
+    files.write_json(path, facts_of(fitted()))
+    row = {"visits": 3.0, "balance": 1.0, "always": 0.1, "never": 0.0, "plan": "pro", "region": "north"}
+    code = (
+        "import sys; from attrition import scorecard\n"
+        f"card = scorecard.load(open({str(path)!r}, 'rb').read())\n"
+        f"card.explain({ {name: [value] for name, value in row.items()}!r}); card.score_row({row!r})\n"
+        "print({'pandas', 'sklearn', 'scipy', 'pydantic'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_one_row_takes_microseconds(card: Scorecard) -> None:
+    row = rows_of(adversarial_rows(1))[0]
+    clock = time.process_time()
+    for _ in range(2000):
+        card.score_row(row)
+    assert time.process_time() - clock < 0.2
