@@ -232,10 +232,7 @@ def _told(counted: Mapping[str, Any]) -> str:
 def _card(release: Release) -> "Scorecard":
     from attrition import scorecard
 
-    try:
-        return scorecard.load(release.read("scorecard.json"))
-    except ValueError as fault:
-        raise ReleaseError(f"{release.id}: {fault}. Run: python fullprocess.py --force") from None
+    return scorecard.load(release.read("scorecard.json"))
 
 
 def _unfit(card: "Scorecard", table: "pd.DataFrame") -> str:

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from attrition.errors import ReleaseError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -322,7 +324,7 @@ def _category_term(ask: _Asked, column: str, words: str, values: "pd.Series") ->
 
 
 def load(data: bytes) -> Scorecard:
-    """Read scorecard.json; ValueError with a sentence on a file that is damaged or of another version."""
+    """Read scorecard.json; ReleaseError with a sentence where it is damaged or of another version."""
     try:
         facts = json.loads(data)
         if (facts["format"], facts["version"]) != (FORMAT, VERSION):
@@ -338,7 +340,8 @@ def load(data: bytes) -> Scorecard:
             bands={band: _number(facts["bands"][band]) for band in ("high", "medium")},
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as fault:
-        raise ValueError(f"this is no scorecard that can be read ({type(fault).__name__}: {fault})") from None
+        read = f"this is no scorecard that can be read ({type(fault).__name__}: {fault})"
+        raise ReleaseError(f"scorecard.json: {read}. Run: python fullprocess.py --force") from None
 
 
 def _load_number(term: Mapping[str, Any]) -> NumberTerm:

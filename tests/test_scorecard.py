@@ -18,6 +18,7 @@ from attrition import candidates, files, scorecard
 from attrition import contract as contracts
 from attrition.candidates import Model
 from attrition.contract import Contract
+from attrition.errors import ReleaseError
 from attrition.scorecard import Floats, NumberTerm, Scorecard
 from attrition.settings import Clients, Risk
 from tests.projects import CHECKOUT
@@ -255,7 +256,7 @@ DAMAGE: dict[str, Any] = {
 def test_a_damaged_scorecard_is_refused_with_a_sentence(damage: str) -> None:
     facts = facts_of(fitted())
     DAMAGE[damage](facts)
-    with pytest.raises(ValueError, match="this is no scorecard that can be read"):
+    with pytest.raises(ReleaseError, match="this is no scorecard that can be read"):
         scorecard.load(json.dumps(facts).encode())
 
 
@@ -264,21 +265,21 @@ def test_a_damaged_scorecard_is_refused_with_a_sentence(damage: str) -> None:
     [b"", b"null", b"[]", b"{", b"\xff\xfe", b"[" * 100_000],
 )
 def test_what_is_no_json_object_is_refused_with_a_sentence(data: bytes) -> None:
-    with pytest.raises(ValueError, match="this is no scorecard that can be read"):
+    with pytest.raises(ReleaseError, match="this is no scorecard that can be read"):
         scorecard.load(data)
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999"])
 def test_numbers_without_bounds_are_refused(number: bytes) -> None:
     facts = json.dumps(facts_of(fitted()) | {"base": 12345.25}).encode()
-    with pytest.raises(ValueError, match="no finite number"):
+    with pytest.raises(ReleaseError, match="no finite number"):
         scorecard.load(facts.replace(b"12345.25", number))
 
 
 def test_a_truncated_scorecard_is_refused_wherever_it_ends() -> None:
     whole = files.as_json(facts_of(fitted())).encode()
     for length in range(0, len(whole) - 1, 97):
-        with pytest.raises(ValueError, match="this is no scorecard that can be read"):
+        with pytest.raises(ReleaseError, match="this is no scorecard that can be read"):
             scorecard.load(whole[:length])
 
 
