@@ -152,6 +152,19 @@ class Practice(Section):
     output_model_path: Name = Field("practicemodels", description="everything a practice run writes")
 
 
+class Database(Section):
+    """A database beside the input folder. Its URL holds a password, so it comes from the environment."""
+
+    url_env: Name = Field(
+        "ATTRITION_DATABASE_URL", description="environment variable with the database's SQLAlchemy URL"
+    )
+    query: Name = Field(description="a SELECT whose columns are those of a dataset")
+    cursor: Name = Field(description="column of the query that grows from row to row: a time or a number")
+    lookback: float = Field(
+        0, ge=0, description="how far behind the newest row each look begins again: seconds, or units"
+    )
+
+
 class Ingestion(Section):
     memory_limit: Name = Field("1GB", description="reserved for streaming ingestion: no effect yet")
     max_rejected_share: Share = Field(
@@ -275,7 +288,9 @@ class Settings(Section):
     prod_deployment_path: Name = Field(description="folder for the releases")
     practice: Practice = Practice()
     clients: Clients = Clients()
-    database: None = Field(None, description="rows from a database: not built yet, leave it null")
+    database: Database | None = Field(
+        None, description="rows from a database: url_env, query, cursor and lookback; null is none"
+    )
     ingestion: Ingestion = Ingestion()
     training: Training = Training()
     deployment: DeploymentSettings = DeploymentSettings()

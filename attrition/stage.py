@@ -118,7 +118,7 @@ def _run(stage: str, action: Action, around: "Around", options: argparse.Namespa
         practice=options.practice,
         force=options.force,
         dry_run=options.dry_run or action.only_reads,
-        run=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}",
+        run=_run_id(),
     )
     if configured.dry_run:
         with _logging(None, options):
@@ -126,6 +126,12 @@ def _run(stage: str, action: Action, around: "Around", options: argparse.Namespa
     with _logging(configured.log, options), files.lock(configured.pipeline_lock):
         files.sweep(configured.model_folder)
         return around(configured, stage, action.run)
+
+
+def _run_id() -> str:
+    """When and in which process: 20260301T060002.481Z-4711. Names a run; says nothing about order."""
+    at = datetime.now(UTC)
+    return f"{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03d}Z-{os.getpid()}"
 
 
 def _failed_with(config: Config, stage: str, sentence: str) -> bool:
