@@ -1,0 +1,32 @@
+"""Run the benchmarks, all or those named, and print their tables.
+
+Example: python -m benchmarks
+         python -m benchmarks tick
+"""
+
+import argparse
+import importlib
+import platform
+import sys
+from datetime import UTC, datetime
+
+BENCHMARKS = {
+    "tick": "what an idle tick costs beside starting Python",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {platform.machine()}")
+    for name in names:
+        print(f"\n## {name}: {BENCHMARKS[name]}\n")
+        importlib.import_module(f"benchmarks.{name}").run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
