@@ -1,34 +1,57 @@
 """Merge every dataset of the input folder into one table; set aside what breaks the contract; lose nothing.
 
-Reads   the *.csv of the input folder, the current generation of ingesteddata/
+Reads   the *.csv of the input folder, rows of the database beyond the cursor, the current generation
 Writes  the next generation of ingesteddata/: finaldata.csv, ingestedfiles.txt, rejectedrows.csv,
-        ingestionmetrics.csv, datasets.json
+        ingestionmetrics.csv, datasets.json; extracts/ of the database; parts/, a cache
 
 Example: python ingestion.py --json
+         python ingestion.py --propose-contract
 """
 
 import csv
 import io
 import logging
+import os
+import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, ledger, publisher, releases, sources, stage, tables
+from attrition import (
+    datasets,
+    files,
+    generations,
+    ledger,
+    merging,
+    parts,
+    proposal,
+    publisher,
+    releases,
+    sources,
+    stage,
+    tables,
+)
 from attrition.config import Config
-from attrition.contract import Contract, Judged, Problem, Rejected
+from attrition.contract import Contract
+from attrition.datasets import Bench, Judged, Last, Seen
 from attrition.errors import DataError, ReleaseError
-from attrition.publisher import Edition
-from attrition.sources import Dataset, Found, StillWritten, Unreadable
+from attrition.publisher import Edition, Shelf
+from attrition.sources import Found
+
+if TYPE_CHECKING:
+    pass
 
 log = logging.getLogger("attrition")
 
 KEPT_GENERATIONS = 2
 # as long as this the script waits for fresh files to settle: who has just copied one need not start twice
 LONGEST_WAIT = 5.0
+EXTRACTS = "extracts/"
 METRICS = (
     "run",
     "time",
@@ -77,63 +100,28 @@ class Ingested:
         return f"Datasets: {datasets}. Rows: {rows}, {self.rows_rejected:,} rejected; {tail}"
 
 
-@dataclass(frozen=True)
-class Seen:
-    """One dataset as an ingestion leaves it: an entry of datasets.json.
-
-    `status` is ingested, same content, rejected or removed. `rows_from` is the sha256 of the content whose
-    rows are in the table: an earlier one where the newest was rejected, "" where it has no rows there.
-    """
-
-    name: str
-    sha256: str
-    bytes: int
-    stamp: Sequence[int]
-    status: str
-    reason: str = ""
-    rows_from: str = ""
-    rows_read: int = 0
-    rows_added: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Last:
-    """What the last ingestion left: its generation (None before the first) and its datasets by name."""
-
-    generation: Edition | None
-    datasets: Mapping[str, Seen]
-
-
-@dataclass(frozen=True)
-class Merged:
-    """The table and its by-products, before anything is written."""
-
-    rows: Sequence[tuple[str, Mapping[str, Any]]]
-    rejected: Sequence[Rejected]
-    datasets: Sequence[Seen]
-    unsettled: Sequence[str]
-
-
 def run(config: Config) -> Ingested:
     contract = contracts.compiled(config.clients)
     last = last_ingestion(config)
-    found, unsettled = settled(config.input_folder, config.settings.ingestion.settle_seconds)
+    found, unsettled = settled(config)
+    again = config.force or last.generation is None or _contract_of(last.generation) != contract.fingerprint
+    extracts, position = extracted(config, last, again or _looks_new(found, unsettled, last))
+    found = [*found, *extracts]
     if not found and not last.datasets:
         raise DataError(_nothing_there(config.input_folder, unsettled))
-    again = config.force or last.generation is None or _contract_of(last.generation) != contract.fingerprint
     if not again and not _looks_new(found, unsettled, last):
         return _nothing_new(last, unsettled)
-    merged = merge(contract, config.settings.ingestion.max_rejected_share, found, unsettled, last)
-    ingested = _difference(merged, last)
-    if not again and not (ingested.datasets_new or ingested.datasets_changed or ingested.datasets_removed):
-        return _nothing_new(last, merged.unsettled)
-    _warn_of_rejected(merged, last)
-    if config.dry_run:
-        return ingested
-    return replace(ingested, generation=publish(config, contract, merged, last).id)
+    with bench(config, contract, last) as at:
+        judged, unsettled = datasets.judge(at, found, unsettled)
+        changes = difference([one.seen for one in judged], last, unsettled)
+        if not again and not (changes.datasets_new or changes.datasets_changed or changes.datasets_removed):
+            return _nothing_new(last, unsettled)
+        _warn_of_rejected(judged, last)
+        seen, table = merge(at, judged, again)
+        ingested = difference(seen, last, unsettled)
+        if config.dry_run:
+            return ingested
+        return replace(ingested, generation=publish(config, at, seen, judged, table, position).id)
 
 
 def last_ingestion(config: Config) -> Last:
@@ -142,15 +130,44 @@ def last_ingestion(config: Config) -> Last:
         generation = generations.current(config)
         if generation is None:
             return Last(None, {})
-        publisher.verify(generations.shelf(config), generation)
+        # the table itself is checked where it is read
+        publisher.verify(generations.shelf(config), generation, only_size=("finaldata.csv",))
     except DataError as fault:
         log.error("the ingested data is made again from the datasets. %s", fault)
         return Last(None, {})
-    return Last(generation, {entry["name"]: Seen(**entry) for entry in generations.datasets(generation)})
+    known = generations.known(generation)
+    return Last(generation, {e["name"]: Seen(**e) for e in known["datasets"]}, known.get("database"))
 
 
-def settled(folder: Path, settle_seconds: float) -> tuple[list[Found], list[str]]:
-    """Datasets of a folder that nobody is writing any more, and the names of those still being written."""
+def extracted(config: Config, last: Last, news: bool) -> tuple[list[Found], Mapping[str, Any] | None]:
+    """Extracts of the database so far, and a new one where it has rows beyond the last position.
+
+    The position moves with the generation that holds the rows, so a killed run neither loses nor doubles one.
+    With `news` from elsewhere a database in trouble is told, and does not hold up the rest.
+    """
+    settings = config.settings.database
+    if settings is None or config.practice:
+        return _extracts(config, last), last.position
+    from attrition import database
+
+    position = database.Position(**last.position) if last.position else database.Position()
+    place = config.extracts / f"database-{len(_extracts(config, last)) + 1:06d}.csv"
+    try:
+        reason = database.look(settings, os.environ, position)
+        if reason and not config.dry_run:
+            log.info("the database is asked for rows: %s", reason)
+            position = database.extract(settings, os.environ, position, place)
+    except DataError as fault:
+        if not news:
+            raise
+        log.error("%s", fault)
+        return _extracts(config, last), last.position
+    return _extracts(config, last, place), asdict(position)
+
+
+def settled(config: Config) -> tuple[list[Found], list[str]]:
+    """Datasets of the folder that nobody is writing any more, and the names of those still being written."""
+    folder, settle_seconds = config.input_folder, config.settings.ingestion.settle_seconds
     try:
         found = sources.find(folder)
         if settle_seconds <= LONGEST_WAIT and any(file.younger_than(settle_seconds) for file in found):
@@ -166,170 +183,131 @@ def settled(folder: Path, settle_seconds: float) -> tuple[list[Found], list[str]
     return [file for file in found if file.name not in unsettled], unsettled
 
 
-def merge(
-    contract: Contract,
-    max_rejected_share: float,
-    found: Sequence[Found],
-    unsettled: Sequence[str],
-    last: Last,
-) -> Merged:
-    """Judge every dataset and merge what is accepted in the order of the names, equal rows once."""
-    earlier = _EarlierRows(last)
-    by_name = {file.name: file for file in found}
-    twins = {
-        seen.rows_from: name for name, seen in last.datasets.items() if _unchanged(seen, by_name.get(name))
-    }
-    rows: list[tuple[str, Mapping[str, Any]]] = []
-    known: set[tuple[Any, ...]] = set()
-    rejected: list[Rejected] = []
-    datasets: list[Seen] = []
-    waiting = list(unsettled)
-    for name in sorted({*by_name, *last.datasets}, key=sources.natural):
-        clock = time.monotonic()
-        try:
-            seen, judged = _judge(
-                contract, max_rejected_share, name, by_name.get(name), waiting, earlier, twins
-            )
-        except StillWritten:
-            waiting.append(name)
-            if name not in last.datasets:
-                continue
-            seen, judged = _judge(contract, max_rejected_share, name, None, waiting, earlier, twins)
-        added = [(name, row) for row in judged.rows if _is_first(contract, row, known)]
-        rows += added
-        rejected += judged.rejected
-        if seen.status in ("ingested", "removed"):
-            duplicates = len(judged.rows) - len(added)
-            seen = replace(seen, rows_added=len(added), duplicates=duplicates)
-        datasets.append(replace(seen, seconds=round(time.monotonic() - clock, 3)))
-    return Merged(rows, rejected, datasets, waiting)
+@contextmanager
+def bench(config: Config, contract: Contract, last: Last) -> Iterator[Bench]:
+    """A folder to work in, beside the data, and DuckDB within the memory limit; both go afterwards."""
+    root = None if config.dry_run else config.ingested_folder
+    if root:
+        root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob(".work-*"):
+            shutil.rmtree(left)
+    settings = config.settings.ingestion
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=root) as work:
+        folder = Path(work)
+        place = config.parts if root else folder / "parts"
+        with parts.engine(settings.memory_limit, folder / "spill") as engine:
+            yield Bench(contract, settings.max_rejected_share, engine, place, folder, last)
 
 
-def publish(config: Config, contract: Contract, merged: Merged, last: Last) -> Edition:
+def merge(at: Bench, judged: Sequence[Judged], again: bool) -> tuple[list[Seen], "Table"]:
+    """Merge the parts; what only comes behind the rows of the last table is added to them."""
+    merged = [merging.Source(one.seen.name, one.part) for one in judged if one.part]
+    contents = [(one.seen.name, one.seen.rows_from) for one in judged if one.part]
+    before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.rows_from]
+    known = len(before) if not again and contents[: len(before)] == before else 0
+    body = at.folder / "rows.csv"
+    added = dict(
+        zip(
+            (source.name for source in merged[known:]),
+            merging.merge(at.engine, at.contract, merged, known, body),
+            strict=True,
+        )
+    )
+    seen = [_counted(one.seen, added, at.last) for one in judged]
+    return seen, Table(at.last.generation if known else None, body)
+
+
+def publish(
+    config: Config,
+    at: Bench,
+    seen: Sequence[Seen],
+    judged: Sequence[Judged],
+    table: "Table",
+    position: Mapping[str, Any] | None,
+) -> Edition:
     """The next generation: the table, what it was made from, what was set aside and the metrics, as one."""
-    columns = contract.clients.columns
-    table = ([*(row[column] for column in columns), dataset] for dataset, row in merged.rows)
-
-    def fill(draft: Path) -> None:
-        files.write_text(draft / "finaldata.csv", tables.csv_text([*columns, "dataset"], table))
-        files.write_text(draft / "ingestedfiles.txt", _ingested_files(merged.datasets))
-        files.write_text(draft / "rejectedrows.csv", _rejected_rows(merged.rejected))
-        files.write_text(draft / "ingestionmetrics.csv", _metrics(config, merged, last))
-        files.write_json(draft / "datasets.json", {"datasets": [asdict(seen) for seen in merged.datasets]})
-
-    facts = {
-        "created": stage.now(),
-        "run": config.run,
-        "contract": contract.fingerprint,
-        "rows": len(merged.rows),
-    }
     shelf = generations.shelf(config)
+    header = tables.csv_text([*at.contract.clients.columns, "dataset"], []).encode()
+
+    def fill(draft: Path) -> Mapping[str, str]:
+        digest = _write_table(shelf, draft / "finaldata.csv", header, table)
+        files.write_text(draft / "ingestedfiles.txt", _ingested_files(seen))
+        files.write_text(draft / "rejectedrows.csv", _rejected_rows(judged))
+        files.write_text(draft / "ingestionmetrics.csv", _metrics(config, seen, at.last))
+        known = {"datasets": [asdict(one) for one in seen], "database": position}
+        files.write_json(draft / "datasets.json", known)
+        return {"finaldata.csv": digest}
+
+    rows = sum(one.rows_kept for one in seen)
+    facts = {"created": stage.now(), "run": config.run, "contract": at.contract.fingerprint, "rows": rows}
     generation = publisher.publish(shelf, fill, facts)
     publisher.forget(shelf, KEPT_GENERATIONS, pinned=_pinned(config))
+    parts.forget(at.parts, [one.part.place for one in judged if one.part])
     return generation
 
 
-def _judge(
-    contract: Contract,
-    max_rejected_share: float,
-    name: str,
-    file: Found | None,
-    unsettled: Sequence[str],
-    earlier: "_EarlierRows",
-    twins: dict[str, str],
-) -> tuple[Seen, Judged]:
-    """One dataset's entry, and its rows for the table; rows of a file that is gone or unfit now stay."""
-    before = earlier.seen(name)
-    if file is None:
-        assert before is not None
-        status = before.status if name in unsettled else "removed"
-        return replace(before, status=status), _earlier(contract, earlier, name)
-    try:
-        dataset = sources.read(file)
-    except Unreadable as fault:
-        entry = Seen(name, fault.sha256, file.size, file.stamp, "rejected", fault.sentence)
-        whole = Rejected(name, None, Problem("", fault.code, fault.sentence), "")
-        return _with_earlier(contract, entry, [whole], earlier)
-    entry = Seen(name, dataset.sha256, dataset.size, file.stamp, "ingested", rows_read=len(dataset.rows))
-    twin = twins.setdefault(dataset.sha256, name)
-    if twin != name:
-        same = replace(entry, status="same content", reason=f"it has the same content as {twin}")
-        return replace(same, duplicates=entry.rows_read), Judged([], [], entry.rows_read)
-    judged = contracts.judge_dataset(contract, dataset)
-    lines = {rejected.line for rejected in judged.rejected}
-    problem = (
-        judged.rejected[0].problem if None in lines else _too_many(len(lines), judged, max_rejected_share)
+def difference(seen: Sequence[Seen], last: Last, unsettled: Sequence[str]) -> Ingested:
+    """What is new against the last ingestion, with the counts of the datasets that are new or changed."""
+    before = {name: one for name, one in last.datasets.items() if one.status != "removed"}
+    present = [one for one in seen if one.status != "removed"]
+    new = [one for one in present if one.name not in before]
+    changed = [one for one in present if one.name in before and one.sha256 != before[one.name].sha256]
+    touched = [*new, *changed]
+    return Ingested(
+        datasets_new=[one.name for one in new],
+        datasets_changed=[one.name for one in changed],
+        datasets_rejected=[one.name for one in present if one.status == "rejected"],
+        datasets_removed=[one.name for one in seen if one.status == "removed" and one.name in before],
+        datasets_unsettled=unsettled,
+        rows_read=sum(one.rows_read for one in touched),
+        rows_added=sum(one.rows_added for one in touched),
+        duplicates=sum(one.duplicates for one in touched),
+        rows_rejected=sum(one.rejected for one in touched),
+        rows_total=sum(one.rows_kept for one in seen),
     )
-    if problem:
-        entry = replace(entry, status="rejected", reason=problem.message, rejected=entry.rows_read)
-        whole = Rejected(name, None, problem, ",".join(dataset.header))
-        rows = [rejected for rejected in judged.rejected if rejected.line is not None]
-        return _with_earlier(contract, entry, [whole, *rows], earlier)
-    return replace(entry, rows_from=entry.sha256, rejected=len(lines)), judged
 
 
-class _EarlierRows:
-    """Rows of the last table by dataset, read only where some are needed again."""
+@dataclass(frozen=True)
+class Table:
+    """The rows of the next table: those of the last one, where it goes on, and then those of `body`."""
 
-    def __init__(self, last: Last) -> None:
-        self.last = last
-        self._tables: dict[str, Dataset] | None = None
-
-    def seen(self, name: str) -> Seen | None:
-        return self.last.datasets.get(name)
-
-    def rows(self, name: str) -> Dataset | None:
-        if self._tables is None:
-            self._tables = self._read()
-        return self._tables.get(name)
-
-    def _read(self) -> dict[str, Dataset]:
-        if self.last.generation is None:
-            return {}
-        whole = sources.parse("finaldata.csv", self.last.generation.path("finaldata.csv").read_bytes())
-        place = list(whole.header).index("dataset")
-        rows: dict[str, list[tuple[int, list[str]]]] = {}
-        for line, fields in whole.rows:
-            rows.setdefault(fields[place], []).append((line, fields))
-        return {name: Dataset(name, "", 0, whole.header, lines) for name, lines in rows.items()}
+    goes_on: Edition | None
+    body: Path
 
 
-def _earlier(contract: Contract, earlier: _EarlierRows, name: str) -> Judged:
-    dataset = earlier.rows(name)
-    return contracts.judge_dataset(contract, dataset) if dataset else Judged([], [], 0)
+def _write_table(shelf: Shelf, place: Path, header: bytes, table: Table) -> str:
+    """The sha256 of the whole; the rows of the last table are checked as they are copied."""
+    if table.goes_on is None:
+        return files.write_joined(place, [header, table.body])
+    expected = table.goes_on.manifest["files"]["finaldata.csv"]["sha256"]
+    try:
+        return files.write_joined(place, [table.goes_on.path("finaldata.csv"), table.body], expected)
+    except ValueError:
+        raise DataError(
+            f"{table.goes_on.path('finaldata.csv')}: this is damaged. {shelf.next_step}"
+        ) from None
 
 
-def _with_earlier(
-    contract: Contract, entry: Seen, rejected: Sequence[Rejected], earlier: _EarlierRows
-) -> tuple[Seen, Judged]:
-    """A rejected dataset: where an earlier content of its name was ingested, those rows stay in the table."""
-    judged = _earlier(contract, earlier, entry.name)
-    before = earlier.seen(entry.name)
-    if judged.rows and before:
-        entry = replace(entry, rows_from=before.rows_from, reason=f"{entry.reason}; its earlier rows stay")
-    return entry, Judged(judged.rows, rejected, entry.rows_read)
+def _counted(seen: Seen, added: Mapping[str, int], last: Last) -> Seen:
+    """The entry with the rows that its dataset has in the table."""
+    if seen.name not in added:
+        # in the table already, or without rows in it
+        kept = last.datasets[seen.name].rows_kept if seen.name in last.datasets and seen.rows_from else 0
+        return replace(seen, rows_kept=kept)
+    rows = added[seen.name]
+    if seen.status != "ingested":
+        return replace(seen, rows_kept=rows)
+    return replace(seen, rows_kept=rows, rows_added=rows, duplicates=seen.rows_read - seen.rejected - rows)
 
 
-def _too_many(rejected: int, judged: Judged, share: float) -> Problem | None:
-    if rejected <= share * judged.rows_read:
-        return None
-    first = judged.rejected[0]
-    broken = f"{rejected} of its {judged.rows_read} rows break the contract"
-    limit = f"more than max_rejected_share ({share:g}) allows"
-    return Problem("", "too_many_rejected", f"{broken}, {limit}; line {first.line}: {first.problem.message}")
-
-
-def _is_first(contract: Contract, row: Mapping[str, Any], known: set[tuple[Any, ...]]) -> bool:
-    """Whether no row before was equal in every column; missing equals missing."""
-    key = tuple(None if row[c] != row[c] else row[c] for c in contract.clients.columns)
-    if key in known:
-        return False
-    known.add(key)
-    return True
-
-
-def _unchanged(seen: Seen, file: Found | None) -> bool:
-    return file is not None and seen.status == "ingested" and list(seen.stamp) == file.stamp
+def _extracts(config: Config, last: Last, new: Path | None = None) -> list[Found]:
+    """The extracts that a generation tells of, and the new one; what else lies there a killed run left."""
+    if not config.extracts.is_dir():
+        return []
+    listed = sources.find(config.extracts, EXTRACTS)
+    if not config.dry_run and new is None:
+        files.sweep(config.extracts)
+    return [file for file in listed if file.name in last.datasets or file.path == new]
 
 
 def _looks_new(found: Sequence[Found], unsettled: Sequence[str], last: Last) -> bool:
@@ -337,28 +315,6 @@ def _looks_new(found: Sequence[Found], unsettled: Sequence[str], last: Last) -> 
     present = {file.name: file.stamp for file in found}
     known = {seen.name: list(seen.stamp) for seen in last.datasets.values() if seen.status != "removed"}
     return present != {name: stamp for name, stamp in known.items() if name not in unsettled}
-
-
-def _difference(merged: Merged, last: Last) -> Ingested:
-    before = {name: seen for name, seen in last.datasets.items() if seen.status != "removed"}
-    present = [seen for seen in merged.datasets if seen.status != "removed"]
-    new = [seen for seen in present if seen.name not in before]
-    changed = [seen for seen in present if seen.name in before and seen.sha256 != before[seen.name].sha256]
-    touched = [*new, *changed]
-    return Ingested(
-        datasets_new=[seen.name for seen in new],
-        datasets_changed=[seen.name for seen in changed],
-        datasets_rejected=[seen.name for seen in present if seen.status == "rejected"],
-        datasets_removed=[
-            seen.name for seen in merged.datasets if seen.status == "removed" and seen.name in before
-        ],
-        datasets_unsettled=merged.unsettled,
-        rows_read=sum(seen.rows_read for seen in touched),
-        rows_added=sum(seen.rows_added for seen in touched),
-        duplicates=sum(seen.duplicates for seen in touched),
-        rows_rejected=sum(seen.rejected for seen in touched),
-        rows_total=len(merged.rows),
-    )
 
 
 def _nothing_new(last: Last, unsettled: Sequence[str]) -> Ingested:
@@ -374,10 +330,10 @@ def _nothing_there(folder: Path, unsettled: Sequence[str]) -> str:
     return f"{folder}: there is no dataset (*.csv) in it. Put one there and run again."
 
 
-def _warn_of_rejected(merged: Merged, last: Last) -> None:
+def _warn_of_rejected(judged: Sequence[Judged], last: Last) -> None:
     """Each rejected content is told once, not every ten minutes."""
     told = {(seen.name, seen.sha256) for seen in last.datasets.values() if seen.status == "rejected"}
-    for seen in merged.datasets:
+    for seen in (one.seen for one in judged):
         if seen.status == "rejected" and (seen.name, seen.sha256) not in told:
             log.error(
                 "dataset %s is set aside: %s. Correct it; the others were ingested.", seen.name, seen.reason
@@ -398,25 +354,25 @@ def _ingested_files(datasets: Sequence[Seen]) -> str:
     return "".join(lines)
 
 
-def _rejected_rows(rejected: Sequence[Rejected]) -> str:
+def _rejected_rows(judged: Sequence[Judged]) -> str:
     header = ("dataset", "line", "column", "code", "message", "row")
+    rejected = (rejected for one in judged if one.seen.status != "removed" for rejected in one.rejected)
     rows = ((r.dataset, r.line, r.problem.column, r.problem.code, r.problem.message, r.row) for r in rejected)
     return tables.export_text(header, rows)
 
 
-def _metrics(config: Config, merged: Merged, last: Last) -> str:
+def _metrics(config: Config, seen: Sequence[Seen], last: Last) -> str:
     """The metrics so far and a line for each dataset that is new or changed."""
     kept: list[list[Any]] = []
     if last.generation:
         kept = list(csv.reader(io.StringIO(last.generation.path("ingestionmetrics.csv").read_text("utf-8"))))[
             1:
         ]
-    difference = _difference(merged, last)
-    touched = {*difference.datasets_new, *difference.datasets_changed}
-    for seen in merged.datasets:
-        if seen.name in touched:
-            counts = [seen.rows_read, seen.rows_added, seen.duplicates, seen.rejected, seen.seconds]
-            kept.append([config.run, stage.now(), seen.name, seen.sha256, seen.bytes, *counts])
+    changes = difference(seen, last, ())
+    for one in seen:
+        if one.name in (*changes.datasets_new, *changes.datasets_changed):
+            counts = [one.rows_read, one.rows_added, one.duplicates, one.rejected, one.seconds]
+            kept.append([config.run, stage.now(), one.name, one.sha256, one.bytes, *counts])
     return tables.csv_text(METRICS, kept)
 
 
@@ -433,7 +389,10 @@ def _pinned(config: Config) -> frozenset[str]:
 
 
 def main() -> int:
-    return stage.enter("ingestion", __doc__, run)
+    propose = stage.Action(
+        "--propose-contract", proposal.propose, "print a clients section to check", only_reads=True
+    )
+    return stage.enter("ingestion", __doc__, run, (propose,))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     formula("lastmonth_activity / (lastyear_activity + 1)")      a derived column
     comparison("lastmonth_activity <= lastyear_activity")        a rule between columns
 
-A missing operand (NaN), a division by zero or a result without bounds gives a missing value.
+Both work on a row, and as SQL on whole tables, alike: a missing operand (NaN, NULL), a division by zero or a
+result without bounds gives a missing value.
 """
 
 import ast
@@ -20,14 +21,15 @@ OPERATIONS: dict[type[ast.AST], Callable[..., float]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-COMPARISONS: dict[type[ast.AST], Callable[[float, float], bool]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
+COMPARISONS: dict[type[ast.AST], tuple[Callable[[float, float], bool], str]] = {
+    ast.Lt: (operator.lt, "<"),
+    ast.LtE: (operator.le, "<="),
+    ast.Gt: (operator.gt, ">"),
+    ast.GtE: (operator.ge, ">="),
+    ast.Eq: (operator.eq, "="),
+    ast.NotEq: (operator.ne, "<>"),
 }
+SIGNS: dict[type[ast.AST], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.USub: "-", ast.UAdd: "+"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Formula:
         value = _value(self.tree, row)
         return value if math.isfinite(value) else math.nan
 
+    def sql(self, names: Mapping[str, str]) -> str:
+        """The same over DOUBLE columns; `names` are their SQL names."""
+        value = _sql(self.tree, names)
+        return f"CASE WHEN isfinite({value}) THEN {value} END"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -47,6 +54,7 @@ class Comparison:
     left: Formula
     right: Formula
     holds: Callable[[float, float], bool]
+    sign: str
 
     @property
     def columns(self) -> frozenset[str]:
@@ -56,6 +64,9 @@ class Comparison:
         """Whether the row breaks the rule; one with a missing operand breaks nothing."""
         left, right = self.left(row), self.right(row)
         return not (math.isnan(left) or math.isnan(right) or self.holds(left, right))
+
+    def broken_sql(self, names: Mapping[str, str]) -> str:
+        return f"NOT coalesce({self.left.sql(names)} {self.sign} {self.right.sql(names)}, true)"
 
 
 def formula(text: str) -> Formula:
@@ -71,7 +82,8 @@ def comparison(text: str) -> Comparison:
     if type(tree.ops[0]) not in COMPARISONS:
         raise ValueError("a rule compares with <, <=, >, >=, == or !=")
     left, right = _formula(text, tree.left), _formula(text, tree.comparators[0])
-    return Comparison(text, left, right, COMPARISONS[type(tree.ops[0])])
+    holds, sign = COMPARISONS[type(tree.ops[0])]
+    return Comparison(text, left, right, holds, sign)
 
 
 def _parse(text: str) -> ast.expr:
@@ -111,4 +123,19 @@ def _value(node: ast.expr, row: Mapping[str, float]) -> float:
             return _value(left, row) / below if below else math.nan
         case ast.BinOp(left=left, op=op, right=right):
             return OPERATIONS[type(op)](_value(left, row), _value(right, row))
+    raise AssertionError(f"the parser let {ast.dump(node)} through")
+
+
+def _sql(node: ast.expr, names: Mapping[str, str]) -> str:
+    match node:
+        case ast.Name(id=name):
+            return names[name]
+        case ast.Constant(value=int() | float() as number):
+            return f"{float(number)!r}::DOUBLE"
+        case ast.UnaryOp(op=op, operand=operand):
+            return f"({SIGNS[type(op)]} {_sql(operand, names)})"
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return f"({_sql(left, names)} / nullif({_sql(right, names)}, 0))"
+        case ast.BinOp(left=left, op=op, right=right):
+            return f"({_sql(left, names)} {SIGNS[type(op)]} {_sql(right, names)})"
     raise AssertionError(f"the parser let {ast.dump(node)} through")

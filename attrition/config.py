@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, cast, get_args, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -92,6 +92,8 @@ class Config:
     ingestion_metrics = Kept("ingestion", "ingested_folder", "ingestionmetrics.csv")
     datasets = Kept("ingestion", "ingested_folder", "datasets.json")
 
+    parts = Kept("ingestion", "ingested_folder", "parts")
+    extracts = Kept("ingestion", "ingested_folder", "extracts")
     ingested_current = Kept("ingestion", "ingested_folder", "current")
 
     trained_model = Kept("training", "model_folder", "trainedmodel.pkl")
@@ -238,9 +240,21 @@ def _sentence(fault: Any) -> str:
 
 
 def _nearest(key: str, above: tuple[Any, ...]) -> str:
-    known = [keys[len(above)] for keys in key_paths(Settings) if keys[: len(above)] == above]
+    known = list(_section(above).model_fields)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}" if near else f"; known here: {', '.join(dict.fromkeys(known))}"
+    return f"; did you mean {near[0]!r}" if near else f"; known here: {', '.join(known)}"
+
+
+def _section(above: tuple[Any, ...]) -> type[BaseModel]:
+    """The section at a place, also where it may be null or is one of several."""
+    section: type[BaseModel] = Settings
+    for name in above:
+        field = section.model_fields.get(name)
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        section = next(
+            (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), section
+        )
+    return section
 
 
 def _check_folders(config: Config) -> None:

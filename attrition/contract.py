@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+WHITE = " \t\n\v\f\r"
 LARGEST = 1e9
 QUOTED = 40
 
@@ -81,19 +82,24 @@ class Contract:
         clients = self.clients
         return [clients.id, *clients.numeric, *clients.categorical] if to_predict else list(clients.columns)
 
+    def limits(self, column: str) -> tuple[float, float]:
+        """Lowest and highest number a column may hold."""
+        low, high = self.clients.ranges.get(column, (None, None))
+        return (-LARGEST if low is None else low), (LARGEST if high is None else high)
+
     def judge(self, cells: Mapping[str, str], to_predict: bool = False) -> Verdict:
         """Judge one row of text cells; of a row to predict the outcome is not looked at."""
         clients = self.clients
         values: dict[str, Any] = {}
         problems: list[Problem] = []
-        client = cells[clients.id].strip()
+        client = cells[clients.id].strip(WHITE)
         values[clients.id] = client
         if not client:
             problems.append(Problem(clients.id, "no_id", f"{clients.id} is blank: whose row is it?"))
         for column in clients.texts:
-            values[column] = cells.get(column, "").strip()
+            values[column] = cells.get(column, "").strip(WHITE)
         for column in clients.numbers:
-            text = cells.get(column, "").strip()
+            text = cells.get(column, "").strip(WHITE)
             if not text:
                 values[column] = math.nan
             elif not NUMBER.fullmatch(text):
@@ -103,7 +109,7 @@ class Contract:
             else:
                 self._judge_number(column, float(text), values, problems)
         if not to_predict:
-            target = values[clients.target] = cells[clients.target].strip()
+            target = values[clients.target] = cells[clients.target].strip(WHITE)
             if target not in (clients.left, clients.stayed, ""):
                 allowed = f"{clients.left} (left), {clients.stayed} (stayed) or blank (not known yet)"
                 problems.append(
@@ -124,7 +130,7 @@ class Contract:
         for column in (clients.id, *clients.texts):
             value = instance.get(column, "" if column not in clients.categorical else None)
             if isinstance(value, str):
-                cells[column] = values[column] = value.strip()
+                cells[column] = values[column] = value.strip(WHITE)
             elif isinstance(value, int) and not isinstance(value, bool):
                 cells[column] = values[column] = str(value)
             else:
@@ -142,8 +148,7 @@ class Contract:
     def _judge_number(
         self, column: str, value: float, values: dict[str, Any], problems: list[Problem]
     ) -> None:
-        low, high = self.clients.ranges.get(column, (None, None))
-        low, high = (-LARGEST if low is None else low), (LARGEST if high is None else high)
+        low, high = self.limits(column)
         values[column] = value
         if not low <= value <= high:
             outside = f"{column} is {value:g}, outside {low:g} to {high:g}"
@@ -173,9 +178,7 @@ def compiled(clients: Clients) -> Contract:
 
 def judge_dataset(contract: Contract, dataset: Dataset, to_predict: bool = False) -> Judged:
     """Judge every row; a dataset without a needed column is rejected whole (one Rejected, line None)."""
-    missing = [column for column in contract.needed(to_predict) if column not in dataset.header]
-    if missing:
-        problem = Problem(", ".join(missing), "missing_column", _missing(missing, dataset.header))
+    if problem := lacking(contract, dataset.header, to_predict):
         return Judged(
             [], [Rejected(dataset.name, None, problem, ",".join(dataset.header))], len(dataset.rows)
         )
@@ -184,7 +187,7 @@ def judge_dataset(contract: Contract, dataset: Dataset, to_predict: bool = False
     rows, rejected, warnings = [], [], 0
     for line, fields in dataset.rows:
         if len(fields) != len(dataset.header):
-            verdict = Verdict({}, [_ragged(len(fields), len(dataset.header))])
+            verdict = Verdict({}, [ragged(len(fields), len(dataset.header))])
         else:
             verdict = contract.judge({column: fields[at] for column, at in places}, to_predict)
         if verdict.accepted:
@@ -194,6 +197,12 @@ def judge_dataset(contract: Contract, dataset: Dataset, to_predict: bool = False
             as_it_was = tables.csv_text(fields, []).rstrip("\n")
             rejected += [Rejected(dataset.name, line, problem, as_it_was) for problem in verdict.problems]
     return Judged(rows, rejected, len(dataset.rows), warnings)
+
+
+def lacking(contract: Contract, header: Sequence[str], to_predict: bool = False) -> Problem | None:
+    """The columns that a dataset would need and has not."""
+    missing = [column for column in contract.needed(to_predict) if column not in header]
+    return Problem(", ".join(missing), "missing_column", _missing(missing, header)) if missing else None
 
 
 def frame(contract: Contract, rows: Sequence[Mapping[str, Any]], extra: Sequence[str] = ()) -> "pd.DataFrame":
@@ -255,7 +264,7 @@ def _missing(missing: Sequence[str], header: Sequence[str]) -> str:
     return f"{sentence}; it has {', '.join(near)}" if near else sentence
 
 
-def _ragged(fields: int, columns: int) -> Problem:
+def ragged(fields: int, columns: int) -> Problem:
     if fields == 0:
         return Problem("", "blank_line", "the line is blank")
     return Problem("", "ragged", f"the row has {fields} fields, the header {columns} columns")

@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from attrition.errors import LockedError
+
+PIECE = 4 << 20
 
 # the machine's fault, not a bug: the door turns these into a sentence
 MACHINE_FAULTS = {
@@ -61,6 +63,22 @@ def write_json(path: Path, facts: Any) -> None:
 def as_json(facts: Any) -> str:
     """JSON for a file: strict (no NaN), one key a line, UTF-8 as it is."""
     return json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def write_joined(path: Path, pieces: Sequence[bytes | Path], expected: str | None = None) -> str:
+    """Write bytes and other files' bytes one after another; returns the sha256 of the whole.
+
+    ValueError where the first piece has not the `expected` sha256. For a draft: not synced, not renamed.
+    """
+    digest = hashlib.sha256()
+    with path.open("xb") as out:
+        for i, piece in enumerate(pieces):
+            for data in [piece] if isinstance(piece, bytes) else _read_in_pieces(piece):
+                digest.update(data)
+                out.write(data)
+            if i == 0 and expected and digest.hexdigest() != expected:
+                raise ValueError(f"{piece!r} is not what it was")
+    return digest.hexdigest()
 
 
 def append_line(path: Path, line: str) -> None:
@@ -129,6 +147,11 @@ def lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _read_in_pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        yield from iter(lambda: stream.read(PIECE), b"")
 
 
 def _locked_descriptor(path: Path) -> int:

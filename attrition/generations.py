@@ -56,5 +56,11 @@ def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
 
 def datasets(generation: Edition) -> list[dict[str, Any]]:
     """What became of each dataset: name, sha256, status, reason, and its rows read, added, rejected."""
-    listed: list[dict[str, Any]] = files.read_json(generation.path("datasets.json"))["datasets"]
+    listed: list[dict[str, Any]] = known(generation)["datasets"]
     return listed
+
+
+def known(generation: Edition) -> dict[str, Any]:
+    """datasets.json: the datasets, and the position in the database."""
+    facts: dict[str, Any] = files.read_json(generation.path("datasets.json"))
+    return facts

@@ -29,6 +29,10 @@ def entries(history: Path) -> list[dict[str, Any]]:
     return list(_readable(lines))
 
 
+def last(history: Path, stage: str) -> dict[str, Any] | None:
+    return next((entry for entry in reversed(entries(history)) if entry["stage"] == stage), None)
+
+
 def last_finished(history: Path, stage: str) -> dict[str, Any] | None:
     for entry in reversed(entries(history)):
         if entry["stage"] == stage and entry["status"] in FINISHED:

@@ -18,76 +18,90 @@ from typing import Any
 from attrition import contract as contracts
 from attrition import sources
 from attrition.config import Config
-from attrition.contract import LARGEST, NUMBER, Judged, quoted
+from attrition.contract import LARGEST, NUMBER, quoted
 from attrition.errors import DataError
 from attrition.settings import Clients
 from attrition.sources import Dataset, StillWritten, Unreadable
 
 MOST_ROWS = 50_000
-# what less than this share of the cells says is a slip, and is left to the contract to reject
+# what this share of the cells or less says is a slip, for the contract to reject
 SLIPS = 0.01
-# from this share on a column that nothing but its cells speaks for names the rows
+# a column that no name calls an id must tell this share of the rows apart to be one
 NAMES_ROWS = 0.9
-# a column called like an id may name a client in many rows, one a month; below this it groups them
+# one that is called an id may name a client in many rows, one a month; below this it only groups them
 NAMES_CLIENTS = 0.02
-# a stand-in for a missing id must tell at least this share of the rows apart
+# a stand-in for an id that is missing must tell at least this share of the rows apart
 STANDS_IN = 0.1
-FEW = 100
-# as training judges: above half as many values as clients a category names them; the AUC of a give-away
+# more categories are too many to learn from, more than half as many as clients name them (as training says)
+MOST_CATEGORIES = 100
 ID_LIKE_SHARE = 0.5
+# so many different numbers, with a few texts between them, are a number column that was filled in badly
+NEARLY_NUMBERS = 20
+STEPS = range(3, 11)
+# a column that ranks leavers this well all alone was most likely written down after they left
 LEAK_AUC = 0.98
 FEWEST_OF_A_KIND = 10
 LINE = 100
 
-NOUNS = frozenset(
+
+def _hints(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+NOUNS = _hints(
     "customer cust client account corporation company organization organisation firm employee user member "
-    "subscriber policyholder person patient student guest donor tenant household merchant".split()
+    "subscriber policyholder person patient student guest donor tenant household merchant"
 )
-KEYS = frozenset("id uuid guid identifier key number no nr num code ref phone email ssn".split())
-CLEAR_KEYS = frozenset("id uuid guid identifier key".split())
-LEFT = frozenset(
+KEYS = _hints("id uuid guid identifier key number no nr num code ref phone email ssn")
+CLEAR_KEYS = _hints("id uuid guid identifier key")
+LEFT = _hints(
     "churn churned exited exit attrition attrited left leave leaves leaver leaving departed gone cancelled "
-    "canceled terminated lapsed resigned".split()
+    "canceled terminated lapsed resigned"
 )
-STAYED = frozenset("retained retention renewed stayed stays".split())
-BESIDE_OUTCOME = frozenset("is has was did will the flag label value status indicator yn target".split())
-NO_HINT_OF_ITS_OWN = frozenset("target label outcome class y".split())
-YES, NO = frozenset("yes y true t 1".split()), frozenset("no n false f 0".split())
-STILL_HERE = STAYED | frozenset("active existing current loyal not".split())
-CODES = frozenset(
-    "zip zipcode postal postcode plz code tier city state region country district branch segment category cat "
-    "type class group cluster gender sex department channel id".split()
+STAYED = _hints("retained retention renewed stayed stays")
+STILL_HERE = STAYED | _hints("active existing current loyal")
+YES, NO = _hints("yes y true t"), _hints("no not n false f")
+BESIDE_OUTCOME = NOUNS | _hints("is has was did will the flag label value status indicator yn target")
+CALLED_OUTCOME = _hints("target label outcome class y")
+CODES = _hints(
+    "zip zipcode postal postcode plz code tier city state region country district branch segment category "
+    "cat type class group cluster gender sex department channel id"
 )
-COUNTS = frozenset("number num count total sum avg average mean per of".split())
-TIMES = frozenset("date day week month quarter year period snapshot timestamp time".split())
-MONEY = frozenset("value revenue charges charge spend spending billing arr mrr acv".split())
-YEARLY = frozenset("yearly annual year arr acv".split())
-PARTIAL = frozenset("total lifetime average avg day last".split())
-OWNERS = frozenset("manager owner rep representative".split())
+COUNTS = _hints("number num count total sum avg average mean per of")
+TIMES = _hints("date day week month quarter year period snapshot timestamp time")
+MONEY = _hints("value revenue charges charge spend spending billing arr mrr acv")
+YEARLY, PARTIAL = _hints("yearly annual year arr acv"), _hints("total lifetime average avg day last")
+OWNERS = _hints("manager owner rep representative")
 
 PADDED = re.compile(r"[+-]?0[0-9]+")
-WRITTEN_AS = r"\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?(?:[T ]\d.*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}(?: \d.*)?"
-COMPACT = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
-DATE, COMPACT_DATE = re.compile(WRITTEN_AS), re.compile(COMPACT)
+ISO_DATE = r"\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?(?:[T ]\d.*)?"
+DATE = re.compile(ISO_DATE + r"|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}(?: \d.*)?")
+COMPACT_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 DECORATION = re.compile(r"[\s,'$€£%]")
 
-SAID = {"id": "is the id", "target": "is the target", "left out": "is left out", "carry": "is carried along"}
-SAID |= {"numeric": "is numeric", "categorical": "is categorical", "value": "is the value"}
-SAID |= {"owner": "is the owner"}
+SAID = {
+    "id": "is the id",
+    "target": "is the target",
+    "numeric": "is numeric",
+    "categorical": "is categorical",
+    "carry": "is carried along",
+    "left out": "is left out",
+    "value": "is the value",
+    "owner": "is the owner",
+}
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a column got its role; column "" is about the datasets as a whole."""
+    """Why a column got its role; column "" is about the datasets as a whole, in a sentence of its own."""
 
     column: str
     role: str
     reason: str
 
     def __str__(self) -> str:
-        if not self.column:
-            return f"{self.reason}."
-        return f"{_shown(self.column)} {SAID[self.role]}: {self.reason}."
+        about = f"{_shown(self.column)} {SAID[self.role]}: " if self.column else ""
+        return f"{about}{self.reason}."
 
 
 @dataclass(frozen=True)
@@ -101,11 +115,11 @@ class Proposal:
     status: str = "done"
 
     def __str__(self) -> str:
-        seen = f"{self.rows:,} rows of {', '.join(self.datasets)}"
         keys = ",\n".join(f"  {_json(key)}: {_pasted(value)}" for key, value in self.clients.items())
         reasons = "\n".join(f"- {reason}" for reason in self.reasons)
         return (
-            f"A proposal from {seen}. Check it against the reasons below, then paste it into config.json.\n\n"
+            f"A proposal from {self.rows:,} rows of {', '.join(self.datasets)}. "
+            "Check it against the reasons below, then paste it into config.json.\n\n"
             f'"clients": {{\n{keys}\n}}\n\n{reasons}'
         )
 
@@ -132,68 +146,69 @@ class Column:
         read = {text: float(text) for text in self.counts if NUMBER.fullmatch(text)}
         return {text: value for text, value in read.items() if math.isfinite(value)}
 
+    @property
+    def span(self) -> tuple[float, float]:
+        return min(self.numbers.values()), max(self.numbers.values())
+
     @cached_property
     def words(self) -> tuple[str, ...]:
-        return tuple(word.lower() for word in _words(self.name))
+        return tuple(word.lower() for word in _words(self.name) if not word.isdecimal())
+
+    @property
+    def last_word(self) -> str:
+        return self.words[-1] if self.words else ""
+
+    @property
+    def usable(self) -> bool:
+        # ingestion adds a column called dataset
+        return self.name not in ("", "dataset") and bool(self.counts)
 
     @property
     def different(self) -> int:
         return len(self.counts)
 
-    @property
-    def given(self) -> int:
-        return self.counts.total()
-
-    @property
+    @cached_property
     def blank(self) -> float:
-        return 1 - self.given / len(self.cells)
+        return 1 - self.counts.total() / len(self.cells)
 
     @cached_property
     def apart(self) -> float:
-        """Share of the rows that the column tells apart, each dataset for itself: a client may be in all."""
+        """Share of the rows that it tells apart, each dataset for itself: a client may be in all of them."""
         return sum(len(set(part)) for part in self.parts) / len(self.cells)
-
-    @property
-    def last_word(self) -> str:
-        return next((word for word in reversed(self.words) if not word.isdecimal()), "")
-
-    @property
-    def all_whole(self) -> bool:
-        return self.different == len(self.numbers) and all(n.is_integer() for n in self.numbers.values())
 
     def share(self, holds: Callable[[str], Any]) -> float:
         """Share of the cells that are not blank for which something holds."""
-        return sum(count for value, count in self.counts.items() if holds(value)) / max(1, self.given)
+        held = sum(count for value, count in self.counts.items() if holds(value))
+        return held / max(1, self.counts.total())
 
     @cached_property
     def is_number(self) -> bool:
         return self.share(self.numbers.__contains__) > 1 - SLIPS
 
     @cached_property
-    def is_padded(self) -> bool:
-        return self.share(PADDED.fullmatch) > SLIPS
+    def is_whole(self) -> bool:
+        return self.different == len(self.numbers) and all(n.is_integer() for n in self.numbers.values())
+
+    @property
+    def may_name(self) -> bool:
+        """Whether cells like these can name a row: text, or whole numbers."""
+        return self.is_whole or not self.is_number
 
     @cached_property
     def is_date(self) -> bool:
-        if self.is_number:
-            named = set(self.words) <= TIMES and self.all_whole
-            return named or self.share(COMPACT_DATE.fullmatch) > 1 - SLIPS
-        return self.share(DATE.fullmatch) > 1 - SLIPS
-
-    @property
-    def usable(self) -> bool:
-        # ingestion adds a column called dataset
-        return self.name not in ("", "dataset") and self.given > 0
+        if not self.is_number:
+            return self.share(DATE.fullmatch) > 1 - SLIPS
+        called = bool(self.words) and set(self.words) <= TIMES and self.is_whole
+        return called or self.share(COMPACT_DATE.fullmatch) > 1 - SLIPS
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The column that tells who left, its labels, and why."""
+    """The column that tells who left, and its labels."""
 
     column: Column
     left: str
     stayed: str
-    reason: str
 
     @cached_property
     def told(self) -> list[bool | None]:
@@ -204,56 +219,57 @@ class Outcome:
 
 def propose(config: Config) -> Proposal:
     """Infer from at most the first MOST_ROWS rows, a fair share of every dataset; writes nothing."""
-    datasets, looked = look(config.input_folder)
-    datasets, unfit = fitting(datasets)
+    heads, unread = look(config.input_folder)
+    found = inferred(config.input_folder, heads)
+    return replace(found, reasons=[*unread, *found.reasons])
+
+
+def inferred(folder: Path, heads: Sequence[Dataset]) -> Proposal:
+    """The proposal for datasets that have rows; DataError, in the name of their folder, where none is."""
+    datasets, unfit = fitting(heads)
     columns, partly = shared_columns(datasets)
-    if not any(column.different == 2 for column in columns):
-        raise DataError(
-            f"{config.input_folder}: no column has two values, one for who left and one for who stayed. "
-            "Add one, blank where it is not known yet, and run again."
-        )
-    outcome, target = find_outcome(columns)
-    rest = [column for column in columns if not (outcome and column is outcome.column)]
-    client, named = find_id(config.input_folder, rest)
-    rest = [column for column in rest if column is not client]
-    roles = list(find_roles(rest, client, outcome))
-    section, further = written(client, outcome, rest, roles)
+    outcome, target = find_outcome(folder, columns)
+    client, named = find_id(folder, [column for column in columns if not _is_target(column, outcome)])
+    others = [column for column in columns if column is not client and not _is_target(column, outcome)]
+    roles = list(find_roles(others, client, outcome))
+    section, hint = written(client, outcome, others, roles)
     if not (section["numeric"] or section["categorical"]):
         raise DataError(
-            f"{config.input_folder}: besides the id ({client.name}) no column tells anything about a client. "
+            f"{folder}: besides the id ({client.name}) no column tells anything about a client. "
             "Add number or category columns and run again."
         )
     check = checked(section, outcome, datasets)
-    reasons = [*looked, *unfit, named, target, *roles, *further, *partly, check]
+    reasons = [*unfit, named, target, *roles, *hint, *partly, check]
     return Proposal(section, reasons, [d.name for d in datasets], sum(len(d.rows) for d in datasets))
 
 
 def look(folder: Path) -> tuple[list[Dataset], list[Reason]]:
-    """The head of every dataset that can be read, and what is to be said about the others."""
-    found = _found(folder)
-    datasets: list[Dataset] = []
+    """The first rows of every dataset that can be read, and what is to be said about the others."""
+    heads: list[Dataset] = []
     reasons: list[Reason] = []
     rows = whole = 0
+    found = _found(folder)
     for at, file in enumerate(found):
         try:
             dataset = sources.read(file)
-        except Unreadable as fault:
-            reasons.append(Reason("", "dataset", f"{file.name} was not looked at: {fault.sentence}"))
+        except (Unreadable, StillWritten) as fault:
+            why = fault.sentence if isinstance(fault, Unreadable) else "it is still being written"
+            reasons.append(Reason("", "dataset", f"{file.name} was not looked at: {why}"))
             continue
-        except StillWritten:
-            reasons.append(Reason("", "dataset", f"{file.name} was not looked at: it is still being written"))
+        if not dataset.rows:
+            reasons.append(Reason("", "dataset", f"{file.name} was not looked at: it has no rows"))
             continue
         head = dataset.rows[: (MOST_ROWS - rows) // (len(found) - at)]
-        datasets.append(replace(dataset, rows=head))
+        heads.append(replace(dataset, rows=head))
         rows, whole = rows + len(head), whole + len(dataset.rows)
-    if not rows:
+    if not heads:
         why = "".join(f" {reason}" for reason in reasons)
         raise DataError(
-            f"{folder}: there is no dataset (*.csv) with a row in it.{why} Put one there and run again."
+            f"{folder}: there is no dataset (*.csv) to infer from.{why} Put one there, run again."
         )
     if rows < whole:
-        reasons.append(Reason("", "rows", f"only the first {rows:,} of {whole:,} rows were looked at"))
-    return datasets, reasons
+        reasons.append(Reason("", "rows", f"Only the first {rows:,} of {whole:,} rows were looked at"))
+    return heads, reasons
 
 
 def _found(folder: Path) -> list[sources.Found]:
@@ -266,20 +282,23 @@ def _found(folder: Path) -> list[sources.Found]:
 
 
 def fitting(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[Reason]]:
-    """The datasets that can be one table: the header with an outcome and the most rows leads."""
+    """The datasets that can be one table: a header with an outcome leads, of several that of most rows."""
     rows: Counter[frozenset[str]] = Counter()
     for dataset in datasets:
         rows[frozenset(dataset.header)] += len(dataset.rows)
-    leading = max(
-        datasets, key=lambda d: (any(_hints_outcome(c) == 2 for c in d.header), rows[frozenset(d.header)])
-    )
+
+    def weight(dataset: Dataset) -> tuple[bool, int]:
+        return any(_hints_outcome(c) == 2 for c in dataset.header), rows[frozenset(dataset.header)]
+
+    leading = max(datasets, key=weight)
     needed = {column for column in leading.header if _hints_outcome(column) == 2 or _hints_id(column) >= 2}
     kept, reasons = [], []
     for dataset in datasets:
         missing = [column for column in leading.header if column not in dataset.header]
+        lacked = [_shown(column) for column in missing if column in needed]
         if len(missing) * 2 > len(leading.header):
-            fault = f"it has hardly a column in common with {leading.name}"
-        elif lacked := [column for column in missing if column in needed]:
+            fault = f"it has hardly a column of {leading.name}"
+        elif lacked:
             fault = f"it has no column {', '.join(lacked)}; an outcome not known yet is a blank cell"
         else:
             kept.append(dataset)
@@ -289,129 +308,143 @@ def fitting(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[Reason]]:
 
 
 def shared_columns(datasets: Sequence[Dataset]) -> tuple[list[Column], list[Reason]]:
-    """The columns that every dataset has, and those that some lack; rows of another width are left out."""
+    """The columns that every dataset has, and those that some lack; ragged rows are passed over."""
     columns, reasons = [], []
-    fits = [[fields for _, fields in d.rows if len(fields) == len(d.header)] for d in datasets]
+    fit = [[fields for _, fields in d.rows if len(fields) == len(d.header)] for d in datasets]
     for name in dict.fromkeys(chain.from_iterable(dataset.header for dataset in datasets)):
-        lack = [dataset.name for dataset in datasets if name not in dataset.header]
-        if lack:
-            reasons.append(Reason(name, "left out", f"{', '.join(lack[:3])} does not have it"))
+        lacking = [dataset.name for dataset in datasets if name not in dataset.header]
+        if lacking:
+            reasons.append(Reason(name, "left out", f"{lacking[0]} does not have it"))
             continue
         places = [list(dataset.header).index(name) for dataset in datasets]
-        parts = [[fields[at].strip() for fields in rows] for at, rows in zip(places, fits, strict=True)]
+        parts = [[fields[at].strip() for fields in rows] for at, rows in zip(places, fit, strict=True)]
         columns.append(Column(name, parts))
     return columns, reasons
 
 
-def find_outcome(columns: Sequence[Column]) -> tuple[Outcome | None, Reason]:
-    """The two-valued column whose name speaks of leaving, or the only one there is."""
-    hinted = [c for c in columns if _hints_outcome(c.name) and c.usable and _has_two_values(c)]
+def find_outcome(folder: Path, columns: Sequence[Column]) -> tuple[Outcome | None, Reason]:
+    """The two-valued column that speaks of leaving, or the only one; None where several may be it."""
+    usable = [column for column in columns if column.usable and not column.is_date]
+    hinted = [column for column in usable if _speaks_of_leaving(column) and _has_two_values(column)]
     if hinted:
-        column = max(hinted, key=lambda c: _hints_outcome(c.name))
-        return _outcome(column, "its name speaks of who left, and it has two values")
-    two = [column for column in columns if column.usable and column.different == 2]
+        return _labelled(max(hinted, key=_speaks_of_leaving), "it speaks of who left")
+    two = [column for column in usable if column.different == 2]
+    if not two:
+        raise DataError(
+            f"{folder}: no column has two values, one for who left and one for who stayed. "
+            "Add one, blank where it is not known yet, and run again."
+        )
     if len(two) == 1:
-        return _outcome(two[0], "a guess, for no other column has just two values; check it")
+        return _labelled(two[0], "a guess, to be checked: no other column has just two values")
     names = ", ".join(_shown(column.name) for column in two)
+    by_hand = "The target must be named by hand, with its labels left and stayed"
     return None, Reason(
-        "",
-        "target",
-        f"The target must be named by hand, with its labels left and stayed: several columns have two values "
-        f"({names}), and no name speaks of leaving",
+        "", "target", f"{by_hand}: several columns have two values ({names}), and none speaks of leaving"
     )
 
 
-def _outcome(column: Column, why: str) -> tuple[Outcome, Reason]:
-    (first, _), (second, _) = column.counts.most_common(2)
-    leans = _leans_to_left(column, first) - _leans_to_left(column, second)
-    left, stayed = (first, second) if leans > 0 else (second, first)
+def _is_target(column: Column, outcome: Outcome | None) -> bool:
+    return outcome is not None and column is outcome.column
+
+
+def _labelled(column: Column, why: str) -> tuple[Outcome, Reason]:
+    (one, _), (other, _) = column.counts.most_common(2)
+    meanings = _meaning(column, one), _meaning(column, other)
+    # of two numbers both must be such labels: in 1 and 2 the 1 is no yes
+    known = meanings[0] != meanings[1] and (0 not in meanings or not column.is_number)
+    left, stayed = (one, other) if known and meanings[0] > meanings[1] else (other, one)
     share = column.counts[left] / (column.counts[left] + column.counts[stayed])
-    labels = "by their meaning" if leans else "for the rarer of the two is usually who left"
-    often = "; mind that this is the more frequent one" if share > 0.5 else ""
-    reason = f"{why}; {quoted(left)} is taken for left ({share:.0%}) and {quoted(stayed)} for stayed, {labels}{often}"
-    if odd := column.different - 2:
-        reason += f"; {odd} other value(s) such as {quoted(list(column.counts)[-1])} will be rejected"
+    by = "by their meaning" if known else "a guess, to be checked: the rarer one is usually who left"
+    said = [f"{why}, and {quoted(left)} is left ({share:.0%}), {quoted(stayed)} stayed, {by}"]
+    if share > 0.5:
+        said.append("mind that more left than stayed")
+    if column.different > 2:
+        said.append(
+            f"rows with another value ({quoted(column.counts.most_common(3)[2][0])}) will be rejected"
+        )
     if column.blank:
-        reason += f"; it is blank, not known yet, in {column.blank:.0%} of the rows"
-    return Outcome(column, left, stayed, reason), Reason(column.name, "target", reason)
+        said.append(f"it is blank, not known yet, in {column.blank:.0%} of the rows")
+    return Outcome(column, left, stayed), Reason(column.name, "target", "; ".join(said))
 
 
 def _has_two_values(column: Column) -> bool:
-    if column.different < 2:
-        return False
-    return sum(count for _, count in column.counts.most_common(2)) >= (1 - SLIPS) * column.given
+    common = sum(count for _, count in column.counts.most_common(2))
+    return column.different > 1 and common >= (1 - SLIPS) * column.counts.total()
+
+
+def _speaks_of_leaving(column: Column) -> int:
+    """As _hints_outcome, or 1 where a label does so."""
+    if hinted := _hints_outcome(column.name):
+        return hinted
+    labels = {word.lower() for label, _ in column.counts.most_common(2) for word in _words(label)}
+    return int(bool(labels & LEFT))
 
 
 def _hints_outcome(name: str) -> int:
     """2: the name says nothing but who left; 1: it says so among others, or just calls itself a target."""
     words = {word.lower() for word in _words(name)}
-    if not words & (LEFT | STAYED):
-        return int(len(words) == 1 and words <= NO_HINT_OF_ITS_OWN)
-    return 2 if words <= LEFT | STAYED | BESIDE_OUTCOME | NOUNS else 1
+    if words & (LEFT | STAYED):
+        return 2 if words <= LEFT | STAYED | BESIDE_OUTCOME else 1
+    return int(len(words) == 1 and words <= CALLED_OUTCOME)
 
 
-def _leans_to_left(column: Column, label: str) -> int:
-    """1: the label means that a client left, -1: that it stayed, 0: it says neither."""
+def _meaning(column: Column, label: str) -> int:
+    """1: the label means that a client left, -1: that it stayed, 0: neither."""
     words = {word.lower() for word in _words(label)}
     if words & STILL_HERE:
         return -1
     if words & LEFT:
-        return 1
+        return -1 if words & NO else 1
+    if label in column.numbers:
+        number = column.numbers[label]
+        yes = (number > 0) - (number <= 0) if number in (-1, 0, 1) else 0
+    else:
+        yes = bool(words & YES) - bool(words & NO)
     # in a column called retained a yes means the opposite
-    yes = -1 if set(column.words) & STAYED else 1
-    if words & NO or label == "-1":
-        return yes if words <= {"1", "0"} and float(label) > 0 else -yes
-    return yes if words & YES else 0
+    return -yes if STAYED & set(column.words) else yes
 
 
 def find_id(folder: Path, columns: Sequence[Column]) -> tuple[Column, Reason]:
     """The column that names the client, or what comes nearest; DataError where nothing does."""
-    whole = [
-        c
-        for c in columns
-        if c.usable and c.blank <= SLIPS and (c.all_whole or not c.is_number) and not c.is_date
-    ]
-    if fit := [column for column in whole if _fits_as_id(column)]:
-        best = max(fit, key=lambda column: (_hints_id(column.name), column.apart))
-        hint = "its name says so, and " if _hints_id(best.name) else ""
-        return best, Reason(
-            best.name, "id", f"{hint}it has {best.different:,} values in {len(best.cells):,} rows"
-        )
-    known = [column for column in columns if column.usable and column.blank <= SLIPS]
-    best = max(known, key=lambda column: column.different, default=Column("", [[""]]))
-    if best.different < STANDS_IN * len(best.cells) or best.different < 2:
+    full = [column for column in columns if column.usable and column.blank <= SLIPS and not column.is_date]
+    if fit := [column for column in full if column.may_name and _fits_as_id(column)]:
+        best = max(fit, key=lambda column: (_hints_id(column.name), not column.is_number, column.apart))
+        said = "its name says so, and" if _hints_id(best.name) else "a guess, to be checked:"
+        count = f"{said} it has {best.different:,} values in {len(best.cells):,} rows"
+        return best, Reason(best.name, "id", count)
+    best = max(full, key=lambda column: column.different, default=Column("", [[""]]))
+    if best.different < max(2, STANDS_IN * len(best.cells)):
         raise DataError(
             f"{folder}: no column tells the clients apart, and an id column is needed. "
             "Add one that names the client of each row, and run again."
         )
-    reason = (
-        f"a stand-in, for no column names the client: it tells the most rows apart, but rows that share one of its "
-        f"{best.different:,} values count as one client, of whom the risk list shows only the last of "
-        f"{len(best.cells):,} rows, and the model does not see it"
+    said = (
+        f"a stand-in, for no column names the client. It tells most rows apart, but has {best.different:,} "
+        f"values in {len(best.cells):,} rows: rows with the same value count as one client, of which the "
+        "risk list shows the last, and the model does not see this column"
     )
-    if twin := next((c for c in known if c is not best and _says_the_same(c, best)), None):
-        reason += f" ({_shown(twin.name)} tells it the same)"
-    return best, Reason(best.name, "id", f"{reason}; better add a column that names the client of each row")
+    if twin := next((other for other in full if other is not best and _says_the_same(other, best)), None):
+        said += f" ({_shown(twin.name)} tells it the same)"
+    return best, Reason(best.name, "id", f"{said}. Better add a column that names the client of each row")
 
 
 def _fits_as_id(column: Column) -> bool:
     if _hints_id(column.name) >= 2:
         many = column.different >= FEWEST_OF_A_KIND or column.apart >= ID_LIKE_SHARE
-        return column.apart >= NAMES_CLIENTS and many
-    # a number that no name calls an id is one only if it is never the same
-    return column.apart >= NAMES_ROWS and (not column.is_number or column.different == len(column.cells))
+        return many and column.apart >= NAMES_CLIENTS
+    # numbers that nothing calls an id are one only if none comes twice
+    return column.apart == 1 or (column.apart >= NAMES_ROWS and not column.is_number)
 
 
 def _hints_id(name: str) -> int:
     """3: the name says id of a client; 2: it says client; 1: it says id; 0: neither."""
-    words = [word.lower() for word in _words(name)]
-    if words and words[-1].endswith("id") and words[-1][:-2] in NOUNS:
-        words[-1:] = [words[-1][:-2], "id"]
-    if words == ["id"] or (words and words[-1] in KEYS and NOUNS & set(words)):
+    words = [word.lower() for word in _words(name)] or [""]
+    glued = (words[-1].removesuffix(key) for key in KEYS if words[-1].endswith(key))
+    if words == ["id"] or (words[-1] in KEYS and NOUNS & set(words)) or any(noun in NOUNS for noun in glued):
         return 3
     if NOUNS & set(words) and NOUNS | {"name"} >= set(words):
         return 2
-    return int(bool(words) and words[-1] in CLEAR_KEYS)
+    return int(words[-1] in CLEAR_KEYS)
 
 
 def _says_the_same(one: Column, other: Column) -> bool:
@@ -419,114 +452,109 @@ def _says_the_same(one: Column, other: Column) -> bool:
 
 
 def find_roles(columns: Sequence[Column], client: Column, outcome: Outcome | None) -> Iterator[Reason]:
-    """Each column's role in the order of the columns; what gives the outcome away is left out."""
+    """Each column's role, in the order of the columns; what gives the outcome away is left out."""
     for column in columns:
         role, reason = next(found for test in ROLES if (found := test(column, client)))
         if outcome is None and column.name == Clients().target:
-            role, reason = "left out", f"it has {column.different} values, not two, so it is no outcome"
-        elif (
-            role in ("numeric", "categorical")
-            and outcome
-            and (leak := give_away(column, role, client, outcome))
-        ):
-            role, reason = "left out", leak
+            role, reason = "left out", "it does not have two values, so it is no outcome yet"
+        elif outcome and role in ("numeric", "categorical"):
+            leak = give_away(column, role, client, outcome)
+            role, reason = ("left out", leak) if leak else (role, reason)
         yield Reason(column.name, role, reason)
 
 
-Found = tuple[str, str] | None
+Role = tuple[str, str] | None
 
 
-def _as_unusable(column: Column, client: Column) -> Found:
+def _as_unusable(column: Column, client: Column) -> Role:
     if column.name == "dataset":
         return "left out", "ingestion adds a column of that name; rename it to have it used"
     if not column.name:
         return "left out", "it has no name"
-    return None if column.given else ("left out", "it is blank in every row")
+    return None if column.counts else ("left out", "it is blank in every row")
 
 
-def _as_date(column: Column, client: Column) -> Found:
+def _as_date(column: Column, client: Column) -> Role:
     if not column.is_date:
         return None
-    return "carry", f"it says when, {min(column.counts)} to {max(column.counts)}, not what a client is like"
+    when = f"{quoted(min(column.counts))} to {quoted(max(column.counts))}"
+    return "carry", f"it says when ({when}), not what a client is like"
 
 
-def _as_constant(column: Column, client: Column) -> Found:
+def _as_constant(column: Column, client: Column) -> Role:
     if column.different > 1 or column.blank > SLIPS:
         return None
-    return "left out", f"it is {quoted(next(iter(column.counts)))} in every row"
+    return "left out", f"it is {_examples(column)} in every row"
 
 
-def _as_second_id(column: Column, client: Column) -> Found:
-    named = _hints_id(column.name) or column.last_word in KEYS
-    if (
-        named
-        and column.different > ID_LIKE_SHARE * client.different
-        and (column.all_whole or not column.is_number)
-    ):
-        return "left out", f"a second id: {column.different:,} values for {client.different:,} clients"
-    if column.all_whole and column.different == len(column.cells) > FEWEST_OF_A_KIND:
-        low, high = min(column.numbers.values()), max(column.numbers.values())
+def _as_second_id(column: Column, client: Column) -> Role:
+    called = _hints_id(column.name) or column.last_word in KEYS
+    if called and column.may_name and column.different > ID_LIKE_SHARE * client.different:
+        return "left out", f"a second id, with {column.different:,} values for {client.different:,} clients"
+    if column.is_whole and column.different == len(column.cells) > FEWEST_OF_A_KIND:
+        low, high = column.span
         if high - low == len(column.cells) - 1:
             return "left out", f"it numbers the rows, {low:.0f} to {high:.0f}"
     return None
 
 
-def _as_number(column: Column, client: Column) -> Found:
+def _as_number(column: Column, client: Column) -> Role:
     if not column.is_number or _code(column):
         return None
-    low, high = min(column.numbers.values()), max(column.numbers.values())
-    reason = f"numbers from {low:,g} to {high:,g}"
+    low, high = column.span
+    said = [f"numbers from {low:,.10g} to {high:,.10g}"]
     if low < 0:
-        reason += ", so its range is open below zero"
-    elif column.all_whole and column.different <= 10:
-        reason += f"; its {column.different} values are taken as steps of a scale, not as categories"
+        said.append("negative ones occur, so its range is open below")
+    if column.is_whole and column.different in STEPS:
+        said.append(f"its {column.different} values are taken as steps of a scale, not as categories")
     if slips := [text for text in column.counts if text not in column.numbers]:
-        reason += f"; rows in which it is no number ({quoted(slips[0])}) will be rejected"
-    return "numeric", reason
+        said.append(f"rows in which it is no number ({quoted(slips[0])}) will be rejected")
+    return "numeric", "; ".join(said)
 
 
 def _code(column: Column) -> str:
-    """Why numbers are names and not quantities, or ""."""
-    if column.is_padded:
-        return "its numbers begin with 0, so they are codes"
-    if column.all_whole and column.last_word in CODES and not COUNTS & set(column.words):
-        return f"numbers, but its name says codes ({column.last_word})"
+    """Why its numbers are names and not quantities, or ""."""
+    if not column.is_number:
+        return ""
+    if column.share(PADDED.fullmatch) > SLIPS:
+        return "numbers that begin with 0, so codes"
+    if column.is_whole and column.last_word in CODES and not COUNTS & set(column.words):
+        return f"numbers, but by its name ({column.last_word}) codes"
     return ""
 
 
-def _as_owner(column: Column, client: Column) -> Found:
+def _as_owner(column: Column, client: Column) -> Role:
     words = [word for word in column.words if word not in ("name", "id")]
-    if not words or words[-1] not in OWNERS or {value.lower() for value in column.counts} <= YES | NO:
+    if not words or words[-1] not in OWNERS or column.different > ID_LIKE_SHARE * client.different:
         return None
-    if column.different > ID_LIKE_SHARE * client.different:
+    if {value.lower() for value in column.counts} <= YES | NO | {"0", "1"}:
         return None
-    return "owner", f"by its name it says whose client it is, one of {column.different:,}"
+    return "owner", f"by its name it says whose client it is, such as {_examples(column)}"
 
 
-def _as_category(column: Column, client: Column) -> Found:
-    if column.different > min(FEW, ID_LIKE_SHARE * client.different):
+def _as_category(column: Column, client: Column) -> Role:
+    if column.different > min(MOST_CATEGORIES, ID_LIKE_SHARE * client.different) or _nearly_numbers(column):
         return None
-    code = _code(column) if column.is_number else ""
-    return "categorical", f"{code or 'text'}, {column.different:,} value(s) such as {_examples(column)}"
+    count = f"{column.different} values such as" if column.different > 1 else "blank or"
+    return "categorical", f"{_code(column) or 'text'}, {count} {_examples(column)}"
 
 
-def _as_text(column: Column, client: Column) -> Found:
-    clean = {value: DECORATION.sub("", value) for value in column.counts}
-    numbers = column.share(lambda value: NUMBER.fullmatch(clean[value]))
-    if not column.is_number and numbers > ID_LIKE_SHARE:
-        odd = next(value for value in column.counts if value not in column.numbers)
-        return "carry", (
-            f"most cells are numbers, but not all are written as one ({quoted(odd)}): write plain numbers, "
-            "blank where unknown, and it can be numeric"
-        )
-    text = _code(column) if column.is_number else "text"
-    return (
-        "carry",
-        f"{text or 'text'}, {column.different:,} values such as {_examples(column)}: too many to group by",
-    )
+def _nearly_numbers(column: Column) -> bool:
+    if column.is_number or column.different <= NEARLY_NUMBERS:
+        return False
+    return column.share(lambda value: NUMBER.fullmatch(DECORATION.sub("", value))) > ID_LIKE_SHARE
 
 
-ROLES: Sequence[Callable[[Column, Column], Found]] = (
+def _as_text(column: Column, client: Column) -> Role:
+    if not _nearly_numbers(column):
+        many = f"{column.different:,} values such as {_examples(column)} are too many to group by"
+        return "carry", f"{_code(column) or 'text'}: {many}"
+    odd = next(value for value in column.counts if value not in column.numbers)
+    advice = "write plain numbers, blank where unknown, and it can be numeric"
+    return "carry", f"nearly all numbers, but not all are written as one ({quoted(odd)}): {advice}"
+
+
+ROLES: Sequence[Callable[[Column, Column], Role]] = (
     _as_unusable,
     _as_date,
     _as_constant,
@@ -549,15 +577,13 @@ def give_away(column: Column, role: str, client: Column, outcome: Outcome) -> st
     if role == "numeric":
         numbers = column.numbers
         tests.append([(numbers[cell], told) for cell, told, _ in rows if cell in numbers])
-    if column.different <= FEW:
+    if column.different <= MOST_CATEGORIES:
         tests.append(_rates_of_others(rows))
     auc = max(map(_auc, tests))
     if auc <= LEAK_AUC:
         return None
-    return (
-        f"a possible leak: it alone tells who left (ROC AUC {auc:.3f}); add it to {role} only if it is known "
-        "before they leave"
-    )
+    unless = f"add it to {role} only if it is known before they leave"
+    return f"a possible leak: it alone tells who left (ROC AUC {auc:.3f}); {unless}"
 
 
 def _rates_of_others(rows: Sequence[tuple[str, bool, int]]) -> list[tuple[float, bool]]:
@@ -565,16 +591,15 @@ def _rates_of_others(rows: Sequence[tuple[str, bool, int]]) -> list[tuple[float,
     seen = Counter((cell, half) for cell, _, half in rows)
     left = Counter((cell, half) for cell, told, half in rows if told)
     everywhere = left.total() / max(1, len(rows))
-
-    def rate(cell: str, half: int) -> float:
-        others = seen[cell, half]
-        return left[cell, half] / others if others else everywhere
-
-    return [(rate(cell, 1 - half), told) for cell, told, half in rows]
+    rate = {
+        (cell, half): left[cell, 1 - half] / others if (others := seen[cell, 1 - half]) else everywhere
+        for cell, half in seen
+    }
+    return [(rate[cell, half], told) for cell, told, half in rows]
 
 
 def _auc(rows: Sequence[tuple[float, bool]]) -> float:
-    """ROC AUC of scores for their outcomes, turned so that it is at least 0.5; 0.5 for too few of a kind."""
+    """ROC AUC of scores for their outcomes, turned to at least 0.5; 0.5 where one outcome is too rare."""
     left = Counter(score for score, told in rows if told)
     stayed = Counter(score for score, told in rows if not told)
     if min(left.total(), stayed.total()) < FEWEST_OF_A_KIND:
@@ -590,31 +615,33 @@ def _auc(rows: Sequence[tuple[float, bool]]) -> float:
 def written(
     client: Column, outcome: Outcome | None, columns: Sequence[Column], roles: Sequence[Reason]
 ) -> tuple[dict[str, Any], list[Reason]]:
-    """The section as config.json has it (tuples for lists), and the reasons for value, owner and ranges."""
-    named = {role: tuple(r.column for r in roles if r.role == role) for role in SAID}
+    """The section as config.json has it, lists as tuples, and what is to be said about the value."""
+    named = {role: [reason.column for reason in roles if reason.role == role] for role in SAID}
     numbers = [column for column in columns if column.name in named["numeric"]]
-    value, further = find_value(numbers)
-    owner, *others = named["owner"] or (None,)
+    # a second column with people beside the owner is a category like any other
+    owner, categorical = named["owner"][:1], [*named["categorical"], *named["owner"][1:]]
+    value, hint = find_value(numbers)
     section: dict[str, Any] = {"id": client.name}
     if outcome:
         section |= {"target": outcome.column.name, "left": outcome.left, "stayed": outcome.stayed}
-    section |= {
-        "numeric": named["numeric"],
-        "categorical": (*named["categorical"], *others),
-        "carry": named["carry"],
-    }
-    features = (*section["numeric"], *section["categorical"])
-    section["words"] = {name: plain for name in features if (plain := plain_words(name))}
-    section["ranges"] = {column.name: bounds for column in numbers if (bounds := possible_range(column))}
-    return section | {"value": value, "owner": owner}, further
+    features = [*named["numeric"], *categorical]
+    return section | {
+        "numeric": tuple(named["numeric"]),
+        "categorical": tuple(categorical),
+        "carry": tuple(named["carry"]),
+        "words": {name: plain for name in features if (plain := plain_words(name))},
+        "ranges": {column.name: bounds for column in numbers if (bounds := possible_range(column))},
+        "value": value,
+        "owner": owner[0] if owner else None,
+    }, hint
 
 
 def find_value(numbers: Sequence[Column]) -> tuple[str | None, list[Reason]]:
     """The one number column whose name speaks best of what a client is worth a year, as a hint."""
     ranked: dict[int, list[Column]] = {}
     for column in numbers:
-        if column.different > 2 and MONEY & set(column.words) and column.last_word in MONEY | TIMES:
-            words = set(column.words)
+        words = set(column.words)
+        if column.different > 2 and words & MONEY and column.last_word in MONEY | TIMES:
             ranked.setdefault(2 if words & YEARLY else 0 if words & PARTIAL else 1, []).append(column)
     if not ranked:
         return None, []
@@ -622,41 +649,36 @@ def find_value(numbers: Sequence[Column]) -> tuple[str | None, list[Reason]]:
     if len(best) > 1:
         names = ", ".join(_shown(column.name) for column in best)
         return None, [Reason("", "value", f"No value is named, for {names} are as likely; name it by hand")]
-    reason = "a hint only, by its name; it should be what a client is worth a year"
+    said = "a hint only, by its name; it should be what a client is worth a year"
     if max(ranked) < 2:
-        reason += ", and its name does not say yearly: the order of expected losses counts, not their sums"
-    return best[0].name, [Reason(best[0].name, "value", reason)]
+        said += ", which this name does not say"
+    return best[0].name, [Reason(best[0].name, "value", said)]
 
 
 def possible_range(column: Column) -> tuple[float | None, float | None] | None:
-    """From 0 where no negative was seen; beyond what the contract takes by itself, to a power of ten."""
-    low, high = min(column.numbers.values()), max(column.numbers.values())
+    """From 0 where no negative was seen; to a power of ten where the contract's own bounds are too narrow."""
+    low, high = column.span
     lowest = 0 if low >= 0 else -_power_above(-low) if low < -LARGEST else None
     highest = _power_above(high) if high > LARGEST else None
     return None if lowest is None and highest is None else (lowest, highest)
 
 
 def _power_above(number: float) -> float:
-    power = 10.0 ** min(308, math.ceil(math.log10(number)))
-    return max(power, number)
+    exponent = math.ceil(math.log10(number))
+    return 10.0**exponent if exponent <= 300 else number
 
 
 def checked(section: Mapping[str, Any], outcome: Outcome | None, datasets: Sequence[Dataset]) -> Reason:
-    """What the section itself does to the rows it was inferred from."""
+    """What the section does to the rows it was inferred from."""
     contract = contracts.compiled(Clients.model_validate(section))
-    judged: list[Judged] = [
-        contracts.judge_dataset(contract, d, to_predict=outcome is None) for d in datasets
-    ]
-    rejected = {(r.dataset, r.line): r for one in judged for r in one.rejected}
+    judged = [contracts.judge_dataset(contract, each, to_predict=outcome is None) for each in datasets]
+    rejected = [each for one in judged for each in one.rejected]
     if not rejected:
-        return Reason("", "check", "Every row that was looked at passes this section")
-    first = next(iter(rejected.values()))
-    return Reason(
-        "",
-        "check",
-        f"This section rejects {len(rejected):,} of {sum(one.rows_read for one in judged):,} rows, the first in "
-        f"line {first.line} of {first.dataset}: {first.problem.message}",
-    )
+        return Reason("", "check", "By this section every row that was looked at is accepted")
+    count = len({(each.dataset, each.line) for each in rejected})
+    first = f"line {rejected[0].line} of {rejected[0].dataset}: {rejected[0].problem.message}"
+    rows = sum(one.rows_read for one in judged)
+    return Reason("", "check", f"By this section {count:,} of {rows:,} rows are rejected, first {first}")
 
 
 def plain_words(name: str) -> str | None:
@@ -666,8 +688,8 @@ def plain_words(name: str) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    return [word for word in re.split(r"[\W_]+", apart) if word]
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    return [word for word in re.split(r"[\W_]+", spaced) if word]
 
 
 def _examples(column: Column) -> str:
@@ -684,16 +706,17 @@ def _json(value: Any) -> str:
 
 
 def _pasted(value: Any) -> str:
-    """JSON on one line, or wrapped between the items of a list or an object."""
-    if not isinstance(value, dict | tuple) or len(_json(value)) <= LINE - 20:
+    """JSON on one line; of what is too long for it, lines broken between the items."""
+    if len(_json(value)) <= LINE - 20 or not isinstance(value, dict | tuple):
         return _json(value)
-    pairs = isinstance(value, dict)
-    items = [f"{_json(k)}: {_json(v)}" for k, v in value.items()] if pairs else [_json(v) for v in value]
+    if isinstance(value, dict):
+        start, items, end = "{", [f"{_json(key)}: {_json(inner)}" for key, inner in value.items()], "}"
+    else:
+        start, items, end = "[", [_json(inner) for inner in value], "]"
     lines = [""]
-    for at, item in enumerate(items):
-        item += "," if at < len(items) - 1 else ""
-        if lines[-1] and len(lines[-1]) + len(item) > LINE - 4:
+    for item in (*(f"{item}, " for item in items[:-1]), items[-1]):
+        if lines[-1] and len(lines[-1]) + len(item) > LINE:
             lines.append("")
-        lines[-1] += f" {item}" if lines[-1] else item
-    body = "\n".join(f"    {line}" for line in lines)
-    return f"{'{' if pairs else '['}\n{body}\n  {'}' if pairs else ']'}"
+        lines[-1] += item
+    body = "\n".join(f"    {line.rstrip()}" for line in lines)
+    return f"{start}\n{body}\n  {end}"

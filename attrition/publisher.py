@@ -11,7 +11,7 @@ Deployment publishes releases this way, ingestion generations of its data. The w
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -19,6 +19,8 @@ from typing import Any
 
 from attrition import files
 from attrition.errors import AttritionError
+
+Digests = Mapping[str, str] | None
 
 MANIFEST = "manifest.json"
 YOUNG_SECONDS = 3600
@@ -60,10 +62,11 @@ class Edition:
         return self.folder / name
 
 
-def publish(shelf: Shelf, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> Edition:
+def publish(shelf: Shelf, fill: Callable[[Path], Digests], facts: Mapping[str, Any]) -> Edition:
     """Have `fill` write the files into a draft, then make it the current edition by one rename.
 
-    Whatever `fill` raises discards the draft. When this returns, the edition is live and on disk.
+    `fill` may return the sha256 of large files, by name, that it found in writing them; whatever it raises
+    discards the draft. When this returns, the edition is live and on disk.
     """
     shelf.folder.mkdir(parents=True, exist_ok=True)
     tidy(shelf)
@@ -72,8 +75,7 @@ def publish(shelf: Shelf, fill: Callable[[Path], None], facts: Mapping[str, Any]
     draft = shelf.root / f".draft-{sequence:06d}"
     draft.mkdir()
     try:
-        fill(draft)
-        inventory = _inventory(draft)
+        inventory = _inventory(draft, fill(draft) or {})
         for name in inventory:
             files.sync_file(draft / name)
         edition_id = f"{sequence:06d}-{_digest(inventory)[:8]}"
@@ -140,9 +142,14 @@ def read(shelf: Shelf, edition_id: str) -> Edition:
     return Edition(edition_id, folder, manifest)
 
 
-def verify(shelf: Shelf, edition: Edition) -> None:
-    """Raise the shelf's fault unless the files are exactly those of the manifest, in size and sha256."""
-    published, found = edition.manifest["files"], _inventory(edition.folder)
+def verify(shelf: Shelf, edition: Edition, only_size: Sequence[str] = ()) -> None:
+    """Raise the shelf's fault unless the files are exactly those of the manifest, in size and sha256.
+
+    Of the files in `only_size` the bytes are not read.
+    """
+    published = edition.manifest["files"]
+    unread = {name: published[name]["sha256"] for name in only_size if name in published}
+    found = _inventory(edition.folder, unread)
     wrong = sorted(name for name in {**published, **found} if published.get(name) != found.get(name))
     if wrong:
         raise shelf.fault(
@@ -215,14 +222,17 @@ def _young(folder: Path) -> bool:
     return 0 <= time() - folder.stat().st_mtime < YOUNG_SECONDS
 
 
-def _inventory(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of each file; what is no plain file has neither."""
+def _inventory(folder: Path, known: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Size and sha256 (read, or known already) of each file; what is no plain file has neither."""
     inventory: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
             inventory[path.name] = {}
         elif path.name != MANIFEST:
-            inventory[path.name] = {"size": path.stat().st_size, "sha256": files.sha256(path)}
+            inventory[path.name] = {
+                "size": path.stat().st_size,
+                "sha256": known.get(path.name) or files.sha256(path),
+            }
     return inventory
 
 

@@ -3,20 +3,24 @@
 What cannot be read at all raises Unreadable, a code and a sentence; what a cell means is for the contract.
 """
 
+import codecs
 import csv
+import errno
 import hashlib
 import io
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
 LONGEST_HEADER = 65_536
 LONGEST_FIELD = 131_072
+PIECE = 4 << 20
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "zip",
@@ -29,9 +33,9 @@ COMPRESSED = {
 class Unreadable(Exception):
     """A dataset that cannot be read: its code and sentence go into the list of rejected datasets."""
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: str, sentence: str, column: str = "") -> None:
         super().__init__(sentence)
-        self.code, self.sentence = code, sentence
+        self.code, self.sentence, self.column = code, sentence, column
         self.sha256 = ""
 
 
@@ -60,6 +64,23 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What a look at every byte of a dataset shows.
+
+    `plain`: a row is a line, and nothing stands where simpler readers differ from the csv module. `tidy`:
+    cells begin and end with no white space but blanks.
+    """
+
+    sha256: str
+    size: int
+    header: Sequence[str]
+    first_row: int
+    lines: int
+    plain: bool
+    tidy: bool
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset as text: every row with the line it begins on."""
 
@@ -70,21 +91,24 @@ class Dataset:
     rows: Sequence[tuple[int, list[str]]]
 
 
-def find(folder: Path) -> list[Found]:
-    """The *.csv of a folder in natural order of their names, clients-9 before clients-10; no hidden ones."""
+def find(folder: Path, prefix: str = "") -> list[Found]:
+    """The *.csv of a folder in natural order of their names, clients-9 before clients-10; no hidden ones.
+
+    `prefix` is put before each name: a slash in it tells the datasets of one folder from those of another.
+    """
     names = [entry.name for entry in os.scandir(folder)]
     names = [name for name in names if name.lower().endswith(".csv") and not name.startswith(".")]
-    return [found for name in sorted(names, key=natural) if (found := _look(folder / name))]
+    return [found for name in sorted(names, key=natural) if (found := _look(folder / name, prefix))]
 
 
-def _look(path: Path) -> Found | None:
+def _look(path: Path, prefix: str = "") -> Found | None:
     try:
         at = path.lstat()
     except FileNotFoundError:
         return None
     # a name that is not UTF-8 is shown with its bytes escaped, in every file and message
     name = os.fsencode(path.name).decode("utf-8", "backslashreplace")
-    return Found(name, path, at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
+    return Found(prefix + name, path, at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -93,85 +117,168 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def read(found: Found) -> Dataset:
-    """Read one dataset, or raise Unreadable or StillWritten; exactly the hashed bytes are parsed."""
-    data = read_bytes(found.path)
-    if _look(found.path) != found:
-        raise StillWritten(found.name)
-    try:
-        return parse(found.name, data)
-    except Unreadable as fault:
-        fault.sha256 = hashlib.sha256(data).hexdigest()
-        raise
+@contextmanager
+def opened(found: Found) -> Iterator[int]:
+    """A descriptor of a plain file: no link is followed, no FIFO waited for. Unreadable where it is none.
 
-
-def read_bytes(path: Path) -> bytes:
-    """A plain file's bytes: no link is followed, no FIFO waited for."""
+    StillWritten where the file is another one afterwards than it was found to be.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Unreadable("cannot_open", f"it cannot be opened ({error.strerror})") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Unreadable("no_plain_file", "it is not a plain file")
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unreadable("no_plain_file", "it is not a plain file")
         try:
-            return stream.read()
+            yield descriptor
         except OSError as error:
+            if error.errno != errno.EIO:
+                raise
             raise Unreadable("cannot_read", f"it cannot be read ({error.strerror})") from None
+        now = _look(found.path)
+        if now is None or now.stamp != found.stamp:
+            raise StillWritten(found.name)
+    finally:
+        os.close(descriptor)
+
+
+def read(found: Found) -> Dataset:
+    """Read one dataset whole, or raise Unreadable or StillWritten; exactly the hashed bytes are parsed."""
+    with opened(found) as descriptor:
+        pieces = []
+        while piece := os.read(descriptor, PIECE):
+            pieces.append(piece)
+    return parse(found.name, b"".join(pieces))
 
 
 def parse(name: str, data: bytes) -> Dataset:
     """Bytes of a CSV to rows of text, or Unreadable."""
-    text = _decoded(data)
-    header, rows = _split(text)
-    return Dataset(name, hashlib.sha256(data).hexdigest(), len(data), header, rows)
+    survey = _survey([data])
+    stream = io.StringIO(data.decode("utf-8-sig"), newline="")
+    return Dataset(name, survey.sha256, survey.size, survey.header, list(rows(stream, survey)))
 
 
-def _decoded(data: bytes) -> str:
-    if not data.strip():
-        raise Unreadable("empty", "it is empty")
-    for magic, kind in COMPRESSED.items():
-        if data.startswith(magic):
-            raise Unreadable("compressed", f"it is compressed ({kind}): unpack it first")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Unreadable("encoding", "it is UTF-16: save it as UTF-8")
-    if b"\0" in data:
-        raise Unreadable("nul_bytes", "it holds NUL bytes: it is not text in UTF-8")
+def survey(descriptor: int) -> Survey:
+    """Look at every byte once, without keeping them; Unreadable where they cannot be a dataset."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return _survey(iter(lambda: os.read(descriptor, PIECE), b""))
+
+
+def _survey(pieces: Iterable[bytes]) -> Survey:
+    """What all pieces show together; the sha256 is that of all bytes, whatever is wrong with some."""
+    digest, decoder, size, line_ends, fault = hashlib.sha256(), _Decoder(), 0, 0, None
+    first, last, seen = b"", b"", _Marks()
+    for piece in pieces:
+        digest.update(piece)
+        size += len(piece)
+        line_ends += piece.count(b"\n")
+        first = first if len(first) > LONGEST_HEADER else first + piece[: LONGEST_HEADER + 1]
+        fault = fault or decoder.fault(piece)
+        seen.look(last[-1:] + piece)
+        last = piece
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Unreadable("encoding", f"line {line} is not UTF-8: save the file as UTF-8") from None
+        _check(first, fault or decoder.fault(b"", final=True))
+        header, first_row = _header(first)
+    except Unreadable as unreadable:
+        unreadable.sha256 = digest.hexdigest()
+        raise
+    count = line_ends + (not last.endswith(b"\n"))
+    plain = seen.plain(line_ends) and first_row == 2
+    return Survey(digest.hexdigest(), size, header, first_row, count, plain, not seen.white)
 
 
-def _split(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    first = re.split(r"[\r\n]", text[: LONGEST_HEADER + 1], maxsplit=1)[0]
-    if len(first) > LONGEST_HEADER:
+class _Decoder:
+    """Whether the pieces together are text in UTF-8 without a NUL."""
+
+    def __init__(self) -> None:
+        self._decoder, self._line = codecs.getincrementaldecoder("utf-8")(), 1
+
+    def fault(self, piece: bytes, final: bool = False) -> Unreadable | None:
+        if b"\0" in piece:
+            return Unreadable("nul_bytes", "it holds NUL bytes: it is not text in UTF-8")
+        try:
+            if final or not piece.isascii() or self._decoder.getstate()[0]:
+                self._decoder.decode(piece, final)
+        except UnicodeDecodeError as error:
+            line = self._line + error.object.count(b"\n", 0, error.start)
+            return Unreadable("encoding", f"line {line} is not UTF-8: save the file as UTF-8")
+        self._line += piece.count(b"\n")
+        return None
+
+
+class _Marks:
+    """Bytes that decide whether a simpler reader than the csv module reads the same."""
+
+    def __init__(self) -> None:
+        self.returns, self.quoted, self.white, self.blanks_at_quotes = 0, False, False, False
+
+    def look(self, piece: bytes) -> None:
+        if b"\r" in piece:
+            self.returns += piece.count(b"\r\n")
+            self.white |= piece.count(b"\r") != piece.count(b"\r\n") + piece.endswith(b"\r")
+        self.quoted |= b'"' in piece
+        self.white |= any(mark in piece for mark in (b"\t", b"\v", b"\f"))
+        if self.quoted:
+            self.blanks_at_quotes |= b'" ' in piece or b' "' in piece
+
+    def plain(self, line_ends: int) -> bool:
+        return self.returns in (0, line_ends) and not (self.quoted and (self.blanks_at_quotes or self.white))
+
+
+def _check(first: bytes, fault: Unreadable | None) -> None:
+    for magic, kind in COMPRESSED.items():
+        if first.startswith(magic):
+            raise Unreadable("compressed", f"it is compressed ({kind}): unpack it first")
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Unreadable("encoding", "it is UTF-16: save it as UTF-8")
+    if fault:
+        raise fault
+    if not first.removeprefix(codecs.BOM_UTF8).strip():
+        raise Unreadable("empty", "it is empty")
+
+
+def _header(first: bytes) -> tuple[list[str], int]:
+    """The columns, and the line of the first row."""
+    if len(re.split(rb"[\r\n]", first[: LONGEST_HEADER + 1], maxsplit=1)[0]) > LONGEST_HEADER:
         raise Unreadable("header_too_long", f"its first line is longer than {LONGEST_HEADER} characters")
-    lines = _lines(text)
-    _, header = next(lines, (0, []))
-    header = [column.strip() for column in header]
+    reader = csv.reader(io.StringIO(first.decode("utf-8-sig", "ignore"), newline=""), strict=True)
+    try:
+        header = [column.strip() for column in next(reader)]
+    except csv.Error as error:
+        raise Unreadable("not_csv", f"its header cannot be read as CSV ({error})") from None
     doubled = sorted(column for column, times in Counter(header).items() if times > 1)
     if doubled:
         raise Unreadable("duplicate_columns", f"its header names {', '.join(map(repr, doubled))} twice")
-    rows = list(lines)
-    while rows and not rows[-1][1]:
-        rows.pop()
-    if rows and len(rows[0][1]) != len(header):
-        raise Unreadable(
-            "ragged", f"its first row has {len(rows[0][1])} fields and its header has {len(header)} columns"
-        )
-    return header, rows
+    return header, reader.line_num + 1
 
 
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+def rows(stream: Iterable[str], survey: Survey) -> Iterator[tuple[int, list[str]]]:
+    """Every row below the header with the line it begins on; blank lines at the end are no rows.
+
+    Unreadable where the very first row has another length than the header, or where quotes are at fault.
+    """
+    blank: list[tuple[int, list[str]]] = []
+    for line, fields in _lines(stream, survey.first_row):
+        if line == survey.first_row and len(fields) not in (0, len(survey.header)):
+            told = f"its first row has {len(fields)} fields and its header has {len(survey.header)} columns"
+            raise Unreadable("ragged", told)
+        if fields:
+            yield from blank
+            blank.clear()
+            yield line, fields
+        else:
+            blank.append((line, fields))
+
+
+def _lines(stream: Iterable[str], first_row: int) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(stream, strict=True)
     line = 1
     try:
-        for row in reader:
-            yield line, row
+        for fields in reader:
+            if line >= first_row:
+                yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
         raise Unreadable("not_csv", f"line {line} cannot be read as CSV ({error})") from None

@@ -102,7 +102,7 @@ def step(config: Config, stage: str, run: Callable[[Config], R]) -> R:
                 ledger.append(config.history, entry("failed", sentence, {}))
         raise
     log.info("%s: %s", stage, result)
-    if not config.dry_run:
+    if not config.dry_run and not (result.status == "nothing to do" and _was_idle(config, stage)):
         ledger.append(config.history, entry(result.status, str(result), _facts(result, for_ledger=True)))
     return result
 
@@ -136,8 +136,14 @@ def _run_id() -> str:
 
 def _failed_with(config: Config, stage: str, sentence: str) -> bool:
     """Whether the last run of this stage failed with the same sentence: cron's mail then has it already."""
-    last = next((e for e in reversed(ledger.entries(config.history)) if e["stage"] == stage), None)
+    last = ledger.last(config.history, stage)
     return last is not None and last["status"] == "failed" and last.get("sentence") == sentence
+
+
+def _was_idle(config: Config, stage: str) -> bool:
+    """Whether the last run of this stage had nothing to do either: a year of such ticks is told once."""
+    last = ledger.last(config.history, stage)
+    return last is not None and last["status"] == "nothing to do"
 
 
 def _parser(stage: str, doc: str | None, actions: Sequence[Action]) -> argparse.ArgumentParser:

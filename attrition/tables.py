@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -12,10 +12,18 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uf
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Rows that the pipeline reads again: text as it is."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([cell(value) for value in row] for row in rows)
+    write_rows(stream, [header])
+    write_rows(stream, ([cell(value) for value in row] for row in rows))
     return stream.getvalue()
+
+
+def write_rows(stream: TextIO, rows: Iterable[Sequence[str]]) -> None:
+    """Rows of text as CSV lines."""
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        # before Python 3.13 a lone carriage return would go unquoted, and break the row when it is read
+        (quoted if any("\r" in value for value in row) else plain).writerow(row)
 
 
 def export_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -85,7 +85,9 @@ class Project:
         found = {}
         for path in sorted(self.home.rglob("*")):
             at = path.lstat()
-            found[str(path.relative_to(self.home))] = (at.st_size, at.st_mtime_ns)
+            # a folder's own time tells only that something came and went
+            written = (at.st_size, at.st_mtime_ns) if not path.is_dir() or path.is_symlink() else (0, 0)
+            found[str(path.relative_to(self.home))] = written
         return found
 
 

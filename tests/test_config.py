@@ -136,7 +136,6 @@ def test_labels_may_be_written_as_numbers(project: Project) -> None:
 @pytest.mark.parametrize(
     "section",
     [
-        {"database": {"url_env": "X", "query": "SELECT 1", "cursor": "a"}},
         {"parallel": {"backend": "dask"}},
         {"alerts": {"mail_to": "a@example.org"}},
         {"risk": {"plays": "plays.csv"}},
@@ -144,6 +143,11 @@ def test_labels_may_be_written_as_numbers(project: Project) -> None:
 )
 def test_what_is_not_built_yet_is_refused_and_not_ignored(project: Project, section: dict[str, Any]) -> None:
     assert next(iter(section)) in faults(project, **section)
+
+
+def test_an_unknown_key_of_a_section_that_may_be_null_is_named(project: Project) -> None:
+    told = faults(project, database={"query": "SELECT 1", "cursor": "a", "lokback": 1})
+    assert "database.lokback: unknown key; did you mean 'lookback'" in told
 
 
 def test_every_kept_file_has_one_writer_and_one_place(project: Project) -> None:

@@ -1,0 +1,171 @@
+"""What becomes of each dataset: its entry in datasets.json, its part, what is set aside of it and why."""
+
+import csv
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrition import files, parts, sources, tables
+from attrition.contract import Contract, Problem, Rejected
+from attrition.parts import Part
+from attrition.publisher import Edition
+from attrition.sources import Found, StillWritten, Unreadable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+log = logging.getLogger("attrition")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One dataset as an ingestion leaves it: an entry of datasets.json.
+
+    `status` is ingested, same content, rejected or removed. `rows_from` is the sha256 of the content whose
+    rows are in the table: an earlier one where the newest was rejected, "" where it has no rows there.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    stamp: Sequence[int]
+    status: str
+    reason: str = ""
+    rows_from: str = ""
+    rows_kept: int = 0
+    rows_read: int = 0
+    rows_added: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Last:
+    """What the last ingestion left: its generation (None before the first) and its datasets by name.
+
+    `position` is where its last extract of the database ended, as attrition.database gave it.
+    """
+
+    generation: Edition | None
+    datasets: Mapping[str, Seen]
+    position: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A dataset after judging: its entry, the part with its rows for the table, and what was set aside."""
+
+    seen: Seen
+    part: Part | None = None
+    rejected: Sequence[Rejected] = ()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What judging and merging work with."""
+
+    contract: Contract
+    max_rejected_share: float
+    engine: "DuckDBPyConnection"
+    parts: Path
+    folder: Path
+    last: Last
+
+
+def judge(at: Bench, found: Sequence[Found], unsettled: Sequence[str]) -> tuple[list[Judged], list[str]]:
+    """Judge every dataset, in the order of the names; rows of a file that is gone or unfit now stay."""
+    by_name = {file.name: file for file in found}
+    known = at.last.datasets
+    twins = {seen.rows_from: name for name, seen in known.items() if unchanged(seen, by_name.get(name))}
+    judged, waiting = [], list(unsettled)
+    for name in sorted({*by_name, *known}, key=sources.natural):
+        clock = time.monotonic()
+        try:
+            one = _present(at, by_name[name], twins) if name in by_name else _absent(at, name, waiting)
+        except StillWritten:
+            waiting.append(name)
+            if name not in known:
+                continue
+            one = _absent(at, name, waiting)
+        judged.append(replace(one, seen=replace(one.seen, seconds=round(time.monotonic() - clock, 3))))
+    return judged, waiting
+
+
+def _present(at: Bench, file: Found, twins: dict[str, str]) -> Judged:
+    """One dataset's entry and part; what was judged before is read from its part."""
+    before = at.last.datasets.get(file.name)
+    if (
+        before
+        and unchanged(before, file)
+        and (part := parts.kept(at.contract, before.sha256, at.parts, file.name))
+    ):
+        twins.setdefault(before.sha256, file.name)
+        return Judged(before, part, part.rejected)
+    seen = Seen(file.name, "", file.size, file.stamp, "ingested")
+    try:
+        with sources.opened(file) as descriptor:
+            survey = sources.survey(descriptor)
+            seen = replace(seen, sha256=survey.sha256)
+            twin = twins.setdefault(survey.sha256, file.name)
+            part = parts.make(at.engine, at.contract, file.name, survey, descriptor, at.parts)
+    except Unreadable as fault:
+        problem = Problem(fault.column, fault.code, fault.sentence)
+        return _rejected(at, replace(seen, sha256=seen.sha256 or fault.sha256), problem, 0, [])
+    if twin != file.name:
+        same = replace(seen, status="same content", reason=f"it has the same content as {twin}")
+        return Judged(replace(same, rows_read=part.rows_read, duplicates=part.rows_read))
+    if part.rows_rejected > at.max_rejected_share * part.rows_read:
+        return _rejected(at, seen, _too_many(part, at.max_rejected_share), part.rows_read, part.rejected)
+    seen = replace(seen, rows_from=seen.sha256, rows_read=part.rows_read, rejected=part.rows_rejected)
+    return Judged(seen, part, part.rejected)
+
+
+def _absent(at: Bench, name: str, waiting: Sequence[str]) -> Judged:
+    """A dataset whose file is gone, or is being written anew: its rows stay."""
+    before = at.last.datasets[name]
+    seen = before if name in waiting else replace(before, status="removed")
+    return Judged(seen, _earlier_part(at, name))
+
+
+def _rejected(at: Bench, seen: Seen, problem: Problem, rows: int, rejected: Sequence[Rejected]) -> Judged:
+    """A dataset set aside whole; where an earlier content of its name was ingested, those rows stay."""
+    part, reason, rows_from = _earlier_part(at, seen.name), problem.message, ""
+    if part:
+        reason, rows_from = f"{reason}; its earlier rows stay", at.last.datasets[seen.name].rows_from
+    seen = replace(seen, status="rejected", reason=reason, rows_from=rows_from, rows_read=rows, rejected=rows)
+    return Judged(seen, part, [Rejected(seen.name, None, problem, ""), *rejected])
+
+
+def _earlier_part(at: Bench, name: str) -> Part | None:
+    """The part of the rows that a dataset has in the last table; made from these where it is gone."""
+    before = at.last.datasets.get(name)
+    if before is None or not before.rows_from or at.last.generation is None:
+        return None
+    if part := parts.kept(at.contract, before.rows_from, at.parts, name):
+        return part
+    rows = at.folder / "earlier.csv"
+    with at.last.generation.path("finaldata.csv").open(encoding="utf-8", newline="") as stream:
+        header, *lines = (row for row in csv.reader(stream) if row[-1] in ("dataset", name))
+    files.write_text(rows, tables.csv_text(header[:-1], (line[:-1] for line in lines)))
+    try:
+        with rows.open("rb") as stream:
+            survey = replace(sources.survey(stream.fileno()), sha256=before.rows_from, plain=False)
+            return parts.make(at.engine, at.contract, name, survey, stream.fileno(), at.parts)
+    except Unreadable as fault:
+        log.error("the earlier rows of %s cannot stay in the table: %s", name, fault.sentence)
+        return None
+
+
+def _too_many(part: Part, share: float) -> Problem:
+    first = part.rejected[0]
+    broken = f"{part.rows_rejected} of its {part.rows_read} rows break the contract"
+    limit = f"more than max_rejected_share ({share:g}) allows"
+    return Problem("", "too_many_rejected", f"{broken}, {limit}; line {first.line}: {first.problem.message}")
+
+
+def unchanged(seen: Seen, file: Found | None) -> bool:
+    return file is not None and seen.status == "ingested" and list(seen.stamp) == file.stamp

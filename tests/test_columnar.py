@@ -1,0 +1,224 @@
+"""Whole columns and single rows are judged alike, and DuckDB reads what the csv module reads."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from attrition import contract as contracts
+from attrition import merging, parts, sources, tables
+from attrition.contract import Contract
+from attrition.parts import Part
+from attrition.settings import Clients
+from attrition.sources import Unreadable
+
+CLIENTS = Clients.model_validate(
+    {
+        "id": "Client id",
+        "target": "gone?",
+        "left": "yes",
+        "stayed": "no",
+        "numeric": ("a", "b"),
+        "categorical": ("A",),
+        "carry": ('it\'s "month"',),
+        "ranges": {"a": (0, None), "b": (-5, 2e9)},
+        "derived": {"share": "a / b", "d": "-(a - 2) * b + 1.5"},
+        "rules": (
+            {"rule": "a <= share + 10", "severity": "reject"},
+            {"rule": "d != 7", "severity": "reject"},
+            "a < b",
+        ),
+    }
+)
+CONTRACT = contracts.compiled(CLIENTS)
+HEADER = list(CLIENTS.columns)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with parts.engine("500MB", tmp_path_factory.mktemp("spill")) as connection:
+        yield connection
+
+
+def part_of(engine: Any, contract: Contract, data: bytes, folder: Path, name: str = "a.csv") -> Part:
+    path = folder / "dataset.csv"
+    path.write_bytes(data)
+    with path.open("rb") as stream:
+        survey = sources.survey(stream.fileno())
+        return parts.make(engine, contract, name, survey, stream.fileno(), folder / "parts")
+
+
+def rows_in(engine: Any, part: Part) -> list[dict[str, Any]]:
+    """Accepted rows as Contract.judge gives them."""
+    columns = CLIENTS.columns
+    listed = ", ".join(f"v{i}" for i in range(len(columns)))
+    found = engine.execute(f"SELECT {listed} FROM read_parquet('{part.place}') WHERE ok").fetchall()
+    numbers = CLIENTS.numbers
+    return [
+        {
+            c: (math.nan if v is None else v) if c in numbers else (v or "")
+            for c, v in zip(columns, row, strict=True)
+        }
+        for row in found
+    ]
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    return ours == theirs or (ours != ours and theirs != theirs)
+
+
+NUMBERS = st.one_of(
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "0",
+            "-0",
+            "+5",
+            "5.",
+            ".5",
+            "1e3",
+            "1E+3",
+            "1_000",
+            "1,000",
+            "0x10",
+            "inf",
+            "-inf",
+            "nan",
+            "1e999",
+        ]
+    ),
+    st.sampled_from(
+        ["2", "10", "-5", "-5.1", "1e9", "1000000001", "2e9", " 7\t", "\v8", "9\f", "\u00a05", "٣", "5f"]
+    ),
+    st.floats(allow_nan=True, allow_infinity=True).map(repr),
+    st.integers(-20, 20).map(str),
+    st.text(max_size=4),
+)
+TEXTS = st.one_of(
+    st.sampled_from(["x", " x ", "\tx", "NA", "0042", "", "=1", "é", "🙂", "a b"]), st.text(max_size=5)
+)
+ROWS = st.lists(
+    st.tuples(TEXTS, TEXTS, TEXTS, NUMBERS, NUMBERS, st.sampled_from(["yes", "no", "", " yes ", "1", "Yes"])),
+    max_size=30,
+)
+
+
+def storable(text: str) -> bool:
+    return "\0" not in text and not any(0xD800 <= ord(mark) < 0xE000 for mark in text)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS)
+def test_columns_and_rows_are_judged_alike(engine: Any, tmp_path: Path, rows: list[tuple[str, ...]]) -> None:
+    rows = [row for row in rows if all(storable(cell) for cell in row)]
+    data = tables.csv_text(HEADER, rows).encode()
+    part = part_of(engine, CONTRACT, data, tmp_path)
+    verdicts = [CONTRACT.judge(dict(zip(HEADER, row, strict=True))) for row in rows]
+    accepted = [verdict.values for verdict in verdicts if verdict.accepted]
+    found = rows_in(engine, part)
+    assert (part.rows_read, part.accepted) == (len(rows), len(accepted))
+    for ours, theirs in zip(found, accepted, strict=True):
+        assert all(same(ours[column], theirs[column]) for column in CLIENTS.columns)
+
+
+def numbers_of_rejected(rejected: Any) -> list[tuple[int | None, str, str]]:
+    return [(r.line, r.problem.code, r.row) for r in rejected]
+
+
+LINES = st.lists(
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                ["x", "yes", "no", "1", "2", "", '"q"', '"a""b"', '"x, y"', '"l\nm"', '"c\rd"', 'a"b', '"']
+            ),
+            st.sampled_from([' "q"', '"q" ', " ", "\t", '"bad"x', "é", "5 "]),
+        ),
+        min_size=0,
+        max_size=8,
+    ).map(",".join),
+    max_size=12,
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=LINES, end=st.sampled_from(["\n", "\r\n", "\r"]), last=st.booleans(), mark=st.booleans())
+@example(
+    lines=["x,x,x,1,2,yes", "x", "x,x,x,1,2,maybe", "x,x,x,1,2,3,4", "x,x,x,one,2,no"],
+    end="\n",
+    last=True,
+    mark=False,
+)
+@example(lines=["x,x,x,1,2,yes", '"l\nm",x,x,1,2,no', "x,x,x,one,2,no"], end="\n", last=True, mark=False)
+def test_every_reader_reads_the_same(
+    engine: Any, tmp_path: Path, lines: list[str], end: str, last: bool, mark: bool
+) -> None:
+    text = end.join([tables.csv_text(HEADER, []).rstrip("\n"), *lines]) + (end if last else "")
+    data = (("\ufeff" if mark else "") + text).encode()
+    for kept in (tmp_path / "parts").glob("*"):
+        kept.unlink()
+    try:
+        wanted = contracts.judge_dataset(CONTRACT, sources.parse("a.csv", data))
+    except Unreadable as fault:
+        with pytest.raises(Unreadable) as refused:
+            part_of(engine, CONTRACT, data, tmp_path)
+        assert refused.value.code == fault.code
+        return
+    part = part_of(engine, CONTRACT, data, tmp_path)
+    assert part.rows_read == wanted.rows_read
+    found = rows_in(engine, part)
+    assert len(found) == len(wanted.rows)
+    for ours, theirs in zip(found, wanted.rows, strict=True):
+        assert all(same(ours[column], theirs[column]) for column in CLIENTS.columns)
+    assert numbers_of_rejected(part.rejected) == numbers_of_rejected(wanted.rejected)
+
+
+SMALL = contracts.compiled(Clients.model_validate({"numeric": ("n",)}))
+PIECES = st.lists(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["1", "1.0", "2", ""])), max_size=6), max_size=5
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=PIECES, known=st.integers(0, 5))
+def test_equal_rows_count_once_in_the_order_of_the_datasets(
+    engine: Any, tmp_path: Path, pieces: list[list[tuple[str, str]]], known: int
+) -> None:
+    merged = []
+    for i, piece in enumerate(pieces):
+        data = tables.csv_text(["corporation", "n", "exited"], [(c, n, "0") for c, n in piece]).encode()
+        merged.append(merging.Source(f"d'{i}", part_of(engine, SMALL, data + b"\n" * i, tmp_path, f"d'{i}")))
+    known = min(known, len(merged))
+    added = merging.merge(engine, SMALL, merged, known, tmp_path / "body.csv")
+    wanted, seen = [], set()
+    for i, piece in enumerate(pieces):
+        for corporation, n in piece:
+            key = (corporation, float(n) if n else None)
+            if key not in seen and i >= known:
+                wanted.append([corporation, "" if n == "" else n[0], "0", f"d'{i}"])
+            seen.add(key)
+    body = list(csv.reader(io.StringIO((tmp_path / "body.csv").read_text())))
+    (tmp_path / "body.csv").unlink()
+    assert body == wanted
+    assert added == [sum(row[3] == f"d'{i}" for row in wanted) for i in range(known, len(merged))]
+
+
+def test_the_line_of_a_rejected_row_counts_the_ragged_lines_before_it() -> None:
+    assert [parts._line_of(number, [3, 4, 7]) for number in range(5)] == [2, 5, 6, 8, 9]
+
+
+def test_an_unknown_part_is_forgotten_and_a_cut_one_made_again(engine: Any, tmp_path: Path) -> None:
+    data = tables.csv_text(HEADER, [("x", "m", "c", "1", "2", "yes")]).encode()
+    part = part_of(engine, CONTRACT, data, tmp_path)
+    (tmp_path / "parts" / "more.parquet").write_text("x")
+    part.place.write_bytes(part.place.read_bytes()[:-1])
+    again = part_of(engine, CONTRACT, data, tmp_path)
+    assert rows_in(engine, again) == rows_in(engine, part)
+    parts.forget(tmp_path / "parts", [again.place])
+    assert sorted(p.suffix for p in (tmp_path / "parts").iterdir()) == [".json", ".parquet"]
