@@ -40,7 +40,7 @@ from attrition.config import Config
 from attrition.contract import Contract
 from attrition.datasets import Bench, Judged, Last, Seen
 from attrition.errors import DataError, ReleaseError
-from attrition.publisher import Edition, Shelf
+from attrition.publisher import Edition
 from attrition.sources import Found
 
 if TYPE_CHECKING:
@@ -98,6 +98,14 @@ class Ingested:
         rows = f"{self.rows_read:,} read, {self.rows_added:,} added, {self.duplicates:,} duplicates"
         datasets = ", ".join(told) or "all judged again"
         return f"Datasets: {datasets}. Rows: {rows}, {self.rows_rejected:,} rejected; {tail}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The next finaldata.csv, before it is published."""
+
+    place: Path
+    sha256: str
 
 
 def run(config: Config) -> Ingested:
@@ -199,22 +207,22 @@ def bench(config: Config, contract: Contract, last: Last) -> Iterator[Bench]:
             yield Bench(contract, settings.max_rejected_share, engine, place, folder, last)
 
 
-def merge(at: Bench, judged: Sequence[Judged], again: bool) -> tuple[list[Seen], "Table"]:
-    """Merge the parts; what only comes behind the rows of the last table is added to them."""
+def merge(at: Bench, judged: Sequence[Judged], again: bool) -> tuple[list[Seen], Table]:
+    """Merge the parts into the next table; rows that come behind those of the last table are added to it."""
     merged = [merging.Source(one.seen.name, one.part) for one in judged if one.part]
     contents = [(one.seen.name, one.seen.rows_from) for one in judged if one.part]
     before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.rows_from]
     known = len(before) if not again and contents[: len(before)] == before else 0
-    body = at.folder / "rows.csv"
-    added = dict(
-        zip(
-            (source.name for source in merged[known:]),
-            merging.merge(at.engine, at.contract, merged, known, body),
-            strict=True,
-        )
-    )
-    seen = [_counted(one.seen, added, at.last) for one in judged]
-    return seen, Table(at.last.generation if known else None, body)
+    rows, place = at.folder / "rows.csv", at.folder / "finaldata.csv"
+    counts = merging.merge(at.engine, at.contract, merged, known, rows)
+    try:
+        digest = _write_table(at, place, rows, goes_on=known > 0)
+    except DataError as fault:
+        log.error("the table is made again from the datasets. %s", fault)
+        place.unlink()
+        return merge(at, judged, again=True)
+    added = dict(zip((source.name for source in merged[known:]), counts, strict=True))
+    return [_counted(one.seen, added, at.last) for one in judged], Table(place, digest)
 
 
 def publish(
@@ -222,21 +230,20 @@ def publish(
     at: Bench,
     seen: Sequence[Seen],
     judged: Sequence[Judged],
-    table: "Table",
+    table: Table,
     position: Mapping[str, Any] | None,
 ) -> Edition:
     """The next generation: the table, what it was made from, what was set aside and the metrics, as one."""
     shelf = generations.shelf(config)
-    header = tables.csv_text([*at.contract.clients.columns, "dataset"], []).encode()
 
     def fill(draft: Path) -> Mapping[str, str]:
-        digest = _write_table(shelf, draft / "finaldata.csv", header, table)
+        table.place.rename(draft / "finaldata.csv")
         files.write_text(draft / "ingestedfiles.txt", _ingested_files(seen))
         files.write_text(draft / "rejectedrows.csv", _rejected_rows(judged))
         files.write_text(draft / "ingestionmetrics.csv", _metrics(config, seen, at.last))
         known = {"datasets": [asdict(one) for one in seen], "database": position}
         files.write_json(draft / "datasets.json", known)
-        return {"finaldata.csv": digest}
+        return {"finaldata.csv": table.sha256}
 
     rows = sum(one.rows_kept for one in seen)
     facts = {"created": stage.now(), "run": config.run, "contract": at.contract.fingerprint, "rows": rows}
@@ -267,25 +274,17 @@ def difference(seen: Sequence[Seen], last: Last, unsettled: Sequence[str]) -> In
     )
 
 
-@dataclass(frozen=True)
-class Table:
-    """The rows of the next table: those of the last one, where it goes on, and then those of `body`."""
-
-    goes_on: Edition | None
-    body: Path
-
-
-def _write_table(shelf: Shelf, place: Path, header: bytes, table: Table) -> str:
-    """The sha256 of the whole; the rows of the last table are checked as they are copied."""
-    if table.goes_on is None:
-        return files.write_joined(place, [header, table.body])
-    expected = table.goes_on.manifest["files"]["finaldata.csv"]["sha256"]
+def _write_table(at: Bench, place: Path, rows: Path, goes_on: bool) -> str:
+    """The sha256 of the whole. The rows of the last table are checked as they are copied."""
+    if not goes_on or at.last.generation is None:
+        header = tables.csv_text([*at.contract.clients.columns, "dataset"], []).encode()
+        return files.write_joined(place, [header, rows])
+    last = at.last.generation.path("finaldata.csv")
     try:
-        return files.write_joined(place, [table.goes_on.path("finaldata.csv"), table.body], expected)
+        expected = at.last.generation.manifest["files"]["finaldata.csv"]["sha256"]
+        return files.write_joined(place, [last, rows], expected)
     except ValueError:
-        raise DataError(
-            f"{table.goes_on.path('finaldata.csv')}: this is damaged. {shelf.next_step}"
-        ) from None
+        raise DataError(f"{last}: this is not what was published.") from None
 
 
 def _counted(seen: Seen, added: Mapping[str, int], last: Last) -> Seen:

@@ -17,16 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINKS = ("finaldata.csv", "ingestedfiles.txt", "rejectedrows.csv", "ingestionmetrics.csv", "datasets.json")
+NEXT_STEP = "Run: python ingestion.py --force (it is made again)."
 
 
 def shelf(config: Config) -> Shelf:
-    return Shelf(
-        config.ingested_folder,
-        "generations",
-        LINKS,
-        DataError,
-        "Run: python ingestion.py --force (it is made again).",
-    )
+    return Shelf(config.ingested_folder, "generations", LINKS, DataError, NEXT_STEP)
 
 
 def current(config: Config) -> Edition | None:
@@ -44,14 +39,17 @@ def require_current(config: Config) -> Edition:
 def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
     """finaldata.csv: the contract's columns, derived ones, and `dataset`, the one a row came from.
 
-    DataError where the data was ingested under another contract: its columns may be others.
+    DataError where the table is damaged, or was ingested under another contract: its columns may be others.
     """
     if generation.manifest.get("contract") != contract.fingerprint:
         raise DataError(
             f"{generation.folder}: clients in config.json has changed since this was ingested. "
             "Run: python ingestion.py"
         )
-    return contracts.read_final(contract, generation.path("finaldata.csv"))
+    place = generation.path("finaldata.csv")
+    if files.sha256(place) != generation.manifest["files"][place.name]["sha256"]:
+        raise DataError(f"{place}: this is not what was ingested. {NEXT_STEP}")
+    return contracts.read_final(contract, place)
 
 
 def datasets(generation: Edition) -> list[dict[str, Any]]:
