@@ -52,6 +52,7 @@ KEPT_GENERATIONS = 2
 # as long as this the script waits for fresh files to settle: who has just copied one need not start twice
 LONGEST_WAIT = 5.0
 EXTRACTS = "extracts/"
+REJECTED = ("dataset", "line", "column", "code", "message", "row")
 METRICS = (
     "run",
     "time",
@@ -239,7 +240,8 @@ def publish(
     def fill(draft: Path) -> Mapping[str, str]:
         table.place.rename(draft / "finaldata.csv")
         files.write_text(draft / "ingestedfiles.txt", _ingested_files(seen))
-        files.write_text(draft / "rejectedrows.csv", _rejected_rows(judged))
+        with (draft / "rejectedrows.csv").open("x", encoding="utf-8", newline="") as stream:
+            tables.write_export(stream, REJECTED, _rejected_rows(judged))
         files.write_text(draft / "ingestionmetrics.csv", _metrics(config, seen, at.last))
         known = {"datasets": [asdict(one) for one in seen], "database": position}
         files.write_json(draft / "datasets.json", known)
@@ -249,7 +251,7 @@ def publish(
     facts = {"created": stage.now(), "run": config.run, "contract": at.contract.fingerprint, "rows": rows}
     generation = publisher.publish(shelf, fill, facts)
     publisher.forget(shelf, KEPT_GENERATIONS, pinned=_pinned(config))
-    parts.forget(at.parts, [one.part.place for one in judged if one.part])
+    parts.forget(at.parts, [part for one in judged for part in (one.part, one.aside) if part])
     return generation
 
 
@@ -353,11 +355,13 @@ def _ingested_files(datasets: Sequence[Seen]) -> str:
     return "".join(lines)
 
 
-def _rejected_rows(judged: Sequence[Judged]) -> str:
-    header = ("dataset", "line", "column", "code", "message", "row")
-    rejected = (rejected for one in judged if one.seen.status != "removed" for rejected in one.rejected)
-    rows = ((r.dataset, r.line, r.problem.column, r.problem.code, r.problem.message, r.row) for r in rejected)
-    return tables.export_text(header, rows)
+def _rejected_rows(judged: Sequence[Judged]) -> Iterator[Sequence[Any]]:
+    for one in judged:
+        name = one.seen.name
+        if one.fault:
+            yield name, "", one.fault.column, one.fault.code, one.fault.message, ""
+        for line, problem, row in one.aside.rejected() if one.aside else ():
+            yield name, line, problem.column, problem.code, problem.message, row
 
 
 def _metrics(config: Config, seen: Sequence[Seen], last: Last) -> str:

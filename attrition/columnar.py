@@ -60,6 +60,12 @@ def _accepted(contract: Contract, cells: Mapping[str, str], numbers: Sequence[st
         f"{name(contract, clients.id)} IS NOT NULL",
         f"coalesce({name(contract, clients.target)} IN ({outcomes}), true)",
     ]
+    conditions += [f"{name(contract, column)} IS NOT NULL" for column in clients.required]
+    for column, values in clients.categories.items():
+        allowed = ", ".join(literal(value) for value in values) or "NULL"
+        conditions.append(
+            f"coalesce({name(contract, column)} IN ({allowed}), {name(contract, column)} IS NULL)"
+        )
     for column in numbers:
         value, (low, high) = name(contract, column), contract.limits(column)
         blank = f"coalesce(trim({cells[column]}, {WHITE_SQL}), '') = ''"

@@ -6,7 +6,7 @@ Compiled once from `clients` in config.json; ingestion, the test data and the AP
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +98,13 @@ class Contract:
             problems.append(Problem(clients.id, "no_id", f"{clients.id} is blank: whose row is it?"))
         for column in clients.texts:
             values[column] = cells.get(column, "").strip(WHITE)
+        problems += self._text_problems(values, to_predict)
         for column in clients.numbers:
             text = cells.get(column, "").strip(WHITE)
             if not text:
                 values[column] = math.nan
+                if column in clients.required and (column in clients.numeric or not to_predict):
+                    problems.append(_blank(column))
             elif not NUMBER.fullmatch(text):
                 problems.append(
                     Problem(column, "not_a_number", f"{column} is {quoted(text)}, which is no number")
@@ -135,6 +138,7 @@ class Contract:
                 cells[column] = values[column] = str(value)
             else:
                 problems.append(_wrong_type(column, "text", instance))
+        problems += self._text_problems(values, to_predict=True)
         for column in clients.numbers:
             value = instance.get(column)
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -144,6 +148,18 @@ class Contract:
             else:
                 values[column] = math.nan
         return self._completed(values, problems)
+
+    def _text_problems(self, values: Mapping[str, Any], to_predict: bool) -> Iterator[Problem]:
+        """What a column of text may not hold; of a row to predict only what the model reads counts."""
+        clients = self.clients
+        for column in clients.categorical if to_predict else clients.texts:
+            value = values.get(column)
+            if value == "" and column in clients.required:
+                yield _blank(column)
+            if value and value not in clients.categories.get(column, (value,)):
+                allowed = ", ".join(clients.categories[column])
+                message = f"{column} is {quoted(value)}; it must be one of {allowed}"
+                yield Problem(column, "unknown_category", message)
 
     def _judge_number(
         self, column: str, value: float, values: dict[str, Any], problems: list[Problem]
@@ -262,6 +278,10 @@ def _missing(missing: Sequence[str], header: Sequence[str]) -> str:
     lower = {column.lower(): column for column in header}
     near = [f"{lower[c.lower()]} (write {c})" for c in missing if c.lower() in lower]
     return f"{sentence}; it has {', '.join(near)}" if near else sentence
+
+
+def _blank(column: str) -> Problem:
+    return Problem(column, "blank", f"{column} is blank")
 
 
 def ragged(fields: int, columns: int) -> Problem:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition import files, parts, sources, tables
-from attrition.contract import Contract, Problem, Rejected
+from attrition import parts, sources, tables
+from attrition.contract import Contract, Problem
 from attrition.parts import Part
 from attrition.publisher import Edition
 from attrition.sources import Found, StillWritten, Unreadable
@@ -57,11 +57,15 @@ class Last:
 
 @dataclass(frozen=True)
 class Judged:
-    """A dataset after judging: its entry, the part with its rows for the table, and what was set aside."""
+    """A dataset after judging: its entry, and the part with its rows for the table.
+
+    What was set aside: the dataset as a whole (`fault`), and rows of it, listed in the part `aside`.
+    """
 
     seen: Seen
     part: Part | None = None
-    rejected: Sequence[Rejected] = ()
+    fault: Problem | None = None
+    aside: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -98,30 +102,26 @@ def judge(at: Bench, found: Sequence[Found], unsettled: Sequence[str]) -> tuple[
 def _present(at: Bench, file: Found, twins: dict[str, str]) -> Judged:
     """One dataset's entry and part; what was judged before is read from its part."""
     before = at.last.datasets.get(file.name)
-    if (
-        before
-        and unchanged(before, file)
-        and (part := parts.kept(at.contract, before.sha256, at.parts, file.name))
-    ):
-        twins.setdefault(before.sha256, file.name)
-        return Judged(before, part, part.rejected)
+    kept = parts.kept(at.contract, before.sha256, at.parts) if before and unchanged(before, file) else None
+    if before and kept:
+        return Judged(before, kept, aside=kept)
     seen = Seen(file.name, "", file.size, file.stamp, "ingested")
     try:
         with sources.opened(file) as descriptor:
             survey = sources.survey(descriptor)
             seen = replace(seen, sha256=survey.sha256)
             twin = twins.setdefault(survey.sha256, file.name)
-            part = parts.make(at.engine, at.contract, file.name, survey, descriptor, at.parts)
+            part = parts.make(at.engine, at.contract, survey, descriptor, at.parts)
     except Unreadable as fault:
         problem = Problem(fault.column, fault.code, fault.sentence)
-        return _rejected(at, replace(seen, sha256=seen.sha256 or fault.sha256), problem, 0, [])
+        return _rejected(at, replace(seen, sha256=seen.sha256 or fault.sha256), problem, None)
     if twin != file.name:
         same = replace(seen, status="same content", reason=f"it has the same content as {twin}")
         return Judged(replace(same, rows_read=part.rows_read, duplicates=part.rows_read))
     if part.rows_rejected > at.max_rejected_share * part.rows_read:
-        return _rejected(at, seen, _too_many(part, at.max_rejected_share), part.rows_read, part.rejected)
+        return _rejected(at, seen, _too_many(part, at.max_rejected_share), part)
     seen = replace(seen, rows_from=seen.sha256, rows_read=part.rows_read, rejected=part.rows_rejected)
-    return Judged(seen, part, part.rejected)
+    return Judged(seen, part, aside=part)
 
 
 def _absent(at: Bench, name: str, waiting: Sequence[str]) -> Judged:
@@ -131,13 +131,14 @@ def _absent(at: Bench, name: str, waiting: Sequence[str]) -> Judged:
     return Judged(seen, _earlier_part(at, name))
 
 
-def _rejected(at: Bench, seen: Seen, problem: Problem, rows: int, rejected: Sequence[Rejected]) -> Judged:
+def _rejected(at: Bench, seen: Seen, fault: Problem, aside: Part | None) -> Judged:
     """A dataset set aside whole; where an earlier content of its name was ingested, those rows stay."""
-    part, reason, rows_from = _earlier_part(at, seen.name), problem.message, ""
+    part, reason, rows_from = _earlier_part(at, seen.name), fault.message, ""
     if part:
         reason, rows_from = f"{reason}; its earlier rows stay", at.last.datasets[seen.name].rows_from
+    rows = aside.rows_read if aside else 0
     seen = replace(seen, status="rejected", reason=reason, rows_from=rows_from, rows_read=rows, rejected=rows)
-    return Judged(seen, part, [Rejected(seen.name, None, problem, ""), *rejected])
+    return Judged(seen, part, fault, aside)
 
 
 def _earlier_part(at: Bench, name: str) -> Part | None:
@@ -145,26 +146,28 @@ def _earlier_part(at: Bench, name: str) -> Part | None:
     before = at.last.datasets.get(name)
     if before is None or not before.rows_from or at.last.generation is None:
         return None
-    if part := parts.kept(at.contract, before.rows_from, at.parts, name):
+    if part := parts.kept(at.contract, before.rows_from, at.parts):
         return part
     rows = at.folder / "earlier.csv"
-    with at.last.generation.path("finaldata.csv").open(encoding="utf-8", newline="") as stream:
-        header, *lines = (row for row in csv.reader(stream) if row[-1] in ("dataset", name))
-    files.write_text(rows, tables.csv_text(header[:-1], (line[:-1] for line in lines)))
+    with (
+        at.last.generation.path("finaldata.csv").open(encoding="utf-8", newline="") as table,
+        rows.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        tables.write_rows(stream, (row[:-1] for row in csv.reader(table) if row[-1] in ("dataset", name)))
     try:
         with rows.open("rb") as stream:
             survey = replace(sources.survey(stream.fileno()), sha256=before.rows_from, plain=False)
-            return parts.make(at.engine, at.contract, name, survey, stream.fileno(), at.parts)
+            return parts.make(at.engine, at.contract, survey, stream.fileno(), at.parts)
     except Unreadable as fault:
         log.error("the earlier rows of %s cannot stay in the table: %s", name, fault.sentence)
         return None
 
 
 def _too_many(part: Part, share: float) -> Problem:
-    first = part.rejected[0]
+    line, first, _ = next(part.rejected())
     broken = f"{part.rows_rejected} of its {part.rows_read} rows break the contract"
     limit = f"more than max_rejected_share ({share:g}) allows"
-    return Problem("", "too_many_rejected", f"{broken}, {limit}; line {first.line}: {first.problem.message}")
+    return Problem("", "too_many_rejected", f"{broken}, {limit}; line {line}: {first.message}")
 
 
 def unchanged(seen: Seen, file: Found | None) -> bool:

@@ -10,17 +10,17 @@ shows that it did not, the csv module makes a clean copy first.
 import csv
 import hashlib
 import os
+import shutil
 import tempfile
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrition import columnar, files, sources, tables
 from attrition import contract as contracts
-from attrition.contract import Contract, Problem, Rejected
+from attrition.contract import Contract, Problem
 from attrition.sources import Survey, Unreadable
 
 if TYPE_CHECKING:
@@ -28,22 +28,35 @@ if TYPE_CHECKING:
 
 # raise it when parts of an older program must not be used
 FORMAT = 1
+ROWS_AT_ONCE = 5000
 DIALECT = "auto_detect=false, delim=',', quote='\"', escape='\"'"
 SIMPLE_REJECTS = {"MISSING COLUMNS", "TOO MANY COLUMNS"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """`place` holds the rows of the right length, in order; those with `ok` are accepted."""
+    """`place` holds the rows of the right length, in order; those with `ok` are accepted.
+
+    `rejects` lists the others, a line for each problem: line, column, code, message and the row as it was.
+    """
 
     place: Path
     rows_read: int
     accepted: int
-    rejected: Sequence[Rejected]
 
     @property
     def rows_rejected(self) -> int:
         return self.rows_read - self.accepted
+
+    @property
+    def rejects(self) -> Path:
+        return self.place.with_suffix(".csv")
+
+    def rejected(self) -> Iterator[tuple[int, Problem, str]]:
+        """The rejected rows: line, problem, and the row as it was."""
+        with self.rejects.open(encoding="utf-8", newline="") as stream:
+            for line, column, code, message, row in csv.reader(stream):
+                yield int(line), Problem(column, code, message), row
 
 
 @contextmanager
@@ -56,12 +69,7 @@ def engine(memory_limit: str, spill: Path) -> Iterator["DuckDBPyConnection"]:
 
 
 def make(
-    connection: "DuckDBPyConnection",
-    contract: Contract,
-    name: str,
-    survey: Survey,
-    descriptor: int,
-    folder: Path,
+    connection: "DuckDBPyConnection", contract: Contract, survey: Survey, descriptor: int, folder: Path
 ) -> Part:
     """The part of a dataset that was opened and surveyed; from the folder where it is there already.
 
@@ -69,168 +77,163 @@ def make(
     """
     if problem := contracts.lacking(contract, survey.header):
         raise Unreadable(problem.code, problem.message, problem.column)
-    if part := kept(contract, survey.sha256, folder, name):
+    if part := kept(contract, survey.sha256, folder):
         return part
     place = _place(contract, survey.sha256, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    part = _read_directly(connection, contract, name, survey, descriptor, place) if survey.plain else None
-    if part is None:
-        part = _read_cleaned(connection, contract, name, survey, descriptor, place)
-    rejected = [[r.line, *asdict(r.problem).values(), r.row] for r in part.rejected]
-    size = place.stat().st_size
-    files.write_json(_facts(place), {"rows_read": part.rows_read, "size": size, "rejected": rejected})
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as work:
+        reading = Reading(connection, contract, survey, descriptor, Path(work))
+        part = (reading.direct() if survey.plain else None) or reading.cleaned()
+        for draft, final in ((part.rejects, place.with_suffix(".csv")), (part.place, place)):
+            files.sync_file(draft)
+            draft.rename(final)
+    part = replace(part, place=place)
+    sizes = [part.place.stat().st_size, part.rejects.stat().st_size]
+    files.write_json(_facts(place), {"rows_read": part.rows_read, "accepted": part.accepted, "sizes": sizes})
     return part
 
 
-def kept(contract: Contract, sha256: str, folder: Path, name: str) -> Part | None:
+def kept(contract: Contract, sha256: str, folder: Path) -> Part | None:
     """The part of a content, where it is there already."""
     place = _place(contract, sha256, folder)
     try:
         facts = files.read_json(_facts(place))
-        if facts["size"] != place.stat().st_size:
-            return None
+        part = Part(place, facts["rows_read"], facts["accepted"])
+        whole = facts["sizes"] == [part.place.stat().st_size, part.rejects.stat().st_size]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    rejected = [
-        Rejected(name, line, Problem(column, code, message), row)
-        for line, column, code, message, row in facts["rejected"]
-    ]
-    return Part(place, facts["rows_read"], facts["rows_read"] - len({r.line for r in rejected}), rejected)
+    return part if whole else None
 
 
-def forget(folder: Path, used: Sequence[Path]) -> None:
-    """Remove the parts that no dataset has any more."""
-    names = {file.name for place in used for file in (place, _facts(place))}
-    for file in folder.iterdir() if folder.is_dir() else ():
-        if file.name not in names:
-            file.unlink()
+def forget(folder: Path, used: Sequence[Part]) -> None:
+    """Remove the parts that no dataset has any more, and what killed runs left."""
+    names = {place.name for part in used for place in (part.place, part.rejects, _facts(part.place))}
+    for place in folder.iterdir() if folder.is_dir() else ():
+        if place.name not in names:
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
-def _read_directly(
-    connection: "DuckDBPyConnection",
-    contract: Contract,
-    name: str,
-    survey: Survey,
-    descriptor: int,
-    place: Path,
-) -> Part | None:
-    """None where DuckDB may have read the file otherwise than the csv module would."""
-    columns = [f"c{i}" for i in range(len(survey.header))]
-    types = ", ".join(f"'{column}': 'VARCHAR'" for column in columns)
-    source = (
-        f"read_csv('/proc/self/fd/{descriptor}', {DIALECT}, header=true, columns={{{types}}}, "
-        f"max_line_size={sources.LONGEST_FIELD}, ignore_errors=true, store_rejects=true, "
-        "rejects_table='unfit', rejects_scan='scanned')"
-    )
-    cells = {column: f"c{survey.header.index(column)}" for column in contract.clients.columns}
-    connection.execute("DROP TABLE IF EXISTS unfit; DROP TABLE IF EXISTS scanned")
-    with _draft(place) as draft:
-        _copy(connection, columnar.select(contract, cells, columns, survey.tidy, source), draft)
-        unfit = connection.execute("SELECT line, error_type, csv_line FROM unfit").fetchall()
-        rows, _ = _count(connection, draft)
-        ragged = {line: text for line, _, text in unfit}
-        plain = {kind for _, kind, _ in unfit} <= SIMPLE_REJECTS
-        # the header is a line as well; a blank line, or a newline in a field, shows here
-        if not plain or rows + len(ragged) + 1 != survey.lines or survey.first_row in ragged:
-            return None
-        return _part(connection, contract, name, survey, draft, place, ragged)
+@dataclass(frozen=True)
+class Reading:
+    """One dataset being read into a part, in a folder of its own."""
 
+    connection: "DuckDBPyConnection"
+    contract: Contract
+    survey: Survey
+    descriptor: int
+    folder: Path
 
-def _read_cleaned(
-    connection: "DuckDBPyConnection",
-    contract: Contract,
-    name: str,
-    survey: Survey,
-    descriptor: int,
-    place: Path,
-) -> Part:
-    columns = [f"c{i}" for i in range(len(survey.header))]
-    types = ", ".join(f"'{column}': 'VARCHAR'" for column in ("line", *columns))
-    with tempfile.NamedTemporaryFile("w", dir=place.parent, prefix=".", suffix=".tmp", newline="") as copy:
-        ragged = _clean(descriptor, survey, copy)
-        copy.flush()
+    def direct(self) -> Part | None:
+        """None where DuckDB may have read the file otherwise than the csv module would."""
         source = (
-            f"read_csv({columnar.literal(copy.name)}, {DIALECT}, header=false, columns={{{types}}}, "
+            f"read_csv('/proc/self/fd/{self.descriptor}', {DIALECT}, header=true, columns={self._types()}, "
+            f"max_line_size={sources.LONGEST_FIELD}, ignore_errors=true, store_rejects=true, "
+            "rejects_table='unfit', rejects_scan='scanned')"
+        )
+        self.connection.execute("DROP TABLE IF EXISTS unfit; DROP TABLE IF EXISTS scanned")
+        rows, accepted = self._typed(source, self._columns(), self.survey.tidy)
+        kinds = ", ".join(columnar.literal(kind) for kind in SIMPLE_REJECTS)
+        ragged, first, simple = self.connection.execute(
+            f"SELECT count(DISTINCT line), min(line), bool_and(error_type IN ({kinds})) FROM unfit"
+        ).fetchall()[0]
+        # the header is a line as well; a blank line, or a newline in a field, shows here
+        whole = rows + ragged + 1 == self.survey.lines and first != self.survey.first_row
+        if ragged and not simple or not whole:
+            return None
+        query = "SELECT line, any_value(csv_line) FROM unfit GROUP BY line ORDER BY line"
+        self._keep_ragged(self._fetched(query) if ragged else ())
+        return self._part(rows, accepted, ragged, lines_told=False)
+
+    def cleaned(self) -> Part:
+        clean = self.folder / "clean.csv"
+        ragged = self._clean(clean)
+        types = self._types("line")
+        source = (
+            f"read_csv({columnar.literal(str(clean))}, {DIALECT}, header=false, columns={types}, "
             "max_line_size=100000000, new_line='\\n', parallel=false)"
         )
-        cells = {column: f"c{survey.header.index(column)}" for column in contract.clients.columns}
-        with _draft(place) as draft:
-            _copy(connection, columnar.select(contract, cells, ["line", *columns], False, source), draft)
-            return _part(connection, contract, name, survey, draft, place, ragged, lines_told=True)
+        rows, accepted = self._typed(source, ["line", *self._columns()], tidy=False)
+        return self._part(rows, accepted, ragged, lines_told=True)
 
+    def _columns(self) -> list[str]:
+        return [f"c{i}" for i in range(len(self.survey.header))]
 
-def _clean(descriptor: int, survey: Survey, copy: Any) -> dict[int, str]:
-    """Write every row of the right length, its line before it; returns the others by line."""
-    ragged: dict[int, str] = {}
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, encoding="utf-8-sig", newline="", closefd=False) as stream:  # noqa: PTH123 - no path
-        for number, fields in sources.rows(stream, survey):
-            if len(fields) == len(survey.header):
-                tables.write_rows(copy, [[str(number), *fields]])
-            else:
-                ragged[number] = tables.csv_text(fields, []).rstrip("\n")
-    return ragged
+    def _types(self, *before: str) -> str:
+        return "{" + ", ".join(f"'{column}': 'VARCHAR'" for column in (*before, *self._columns())) + "}"
 
+    def _typed(self, source: str, raw: Sequence[str], tidy: bool) -> tuple[int, int]:
+        """Write the typed rows; how many there are, and how many are accepted."""
+        cells = {c: f"c{self.survey.header.index(c)}" for c in self.contract.clients.columns}
+        place = columnar.literal(str(self.folder / "rows.parquet"))
+        query = columnar.select(self.contract, cells, raw, tidy, source)
+        self.connection.execute(f"COPY ({query}) TO {place} (FORMAT parquet, COMPRESSION lz4_raw)")
+        counted = f"SELECT count(*), count(*) FILTER (ok) FROM read_parquet({place})"
+        rows, accepted = self.connection.execute(counted).fetchall()[0]
+        return rows, accepted
 
-def _part(
-    connection: "DuckDBPyConnection",
-    contract: Contract,
-    name: str,
-    survey: Survey,
-    draft: Path,
-    place: Path,
-    ragged: Mapping[int, str],
-    lines_told: bool = False,
-) -> Part:
-    rows, accepted = _count(connection, draft)
-    table = f"read_parquet({columnar.literal(str(draft))})"
-    query = f"SELECT file_row_number, raw FROM {table} WHERE NOT ok ORDER BY 1"
-    bad = connection.execute(query).fetchall()
-    rejected = [
-        Rejected(name, line, contracts.ragged(len(next(csv.reader([text]), [])), len(survey.header)), text)
-        for line, text in ragged.items()
-    ]
-    before = sorted(ragged)
-    for number, raw in bad:
-        fields = [field or "" for field in raw]
-        line = int(fields.pop(0)) if lines_told else _line_of(number, before)
-        cells = dict(zip(survey.header, fields, strict=True))
-        problems = contract.judge(cells).problems
-        assert problems, f"{name}, line {line}: judged in two ways"
-        as_it_was = tables.csv_text(fields, []).rstrip("\n")
-        rejected += [Rejected(name, line, problem, as_it_was) for problem in problems]
-    files.sync_file(draft)
-    draft.rename(place)
-    return Part(place, rows + len(ragged), accepted, sorted(rejected, key=lambda r: r.line or 0))
+    def _clean(self, clean: Path) -> int:
+        """Copy every row of the right length, its line before it; returns how many others there are."""
+        ragged = 0
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        with (
+            open(self.descriptor, encoding="utf-8-sig", newline="", closefd=False) as stream,  # noqa: PTH123
+            clean.open("w", encoding="utf-8", newline="") as copy,
+            self._ragged().open("w", encoding="utf-8", newline="") as others,
+        ):
+            for line, fields in sources.rows(stream, self.survey):
+                if len(fields) == len(self.survey.header):
+                    tables.write_rows(copy, [[str(line), *fields]])
+                else:
+                    ragged += 1
+                    tables.write_rows(others, [[str(line), tables.csv_text(fields, []).rstrip("\n")]])
+        return ragged
 
+    def _ragged(self) -> Path:
+        return self.folder / "ragged.csv"
 
-def _line_of(number: int, ragged: Sequence[int]) -> int:
-    """Line of the row with this number (from 0), where a row is a line and the ragged lines are no rows."""
-    line = number + 2
-    while (moved := number + 2 + bisect_right(ragged, line)) != line:
-        line = moved
-    return line
+    def _keep_ragged(self, ragged: Iterable[Sequence[Any]]) -> None:
+        with self._ragged().open("w", encoding="utf-8", newline="") as stream:
+            tables.write_rows(stream, ([str(line), text] for line, text in ragged))
 
+    def _part(self, rows: int, accepted: int, ragged: int, lines_told: bool) -> Part:
+        part = Part(self.folder / "rows.parquet", rows + ragged, accepted)
+        with part.rejects.open("w", encoding="utf-8", newline="") as stream:
+            if part.rows_rejected:
+                tables.write_rows(stream, self._rejected(lines_told))
+        return part
 
-def _copy(connection: "DuckDBPyConnection", query: str, place: Path) -> None:
-    connection.execute(
-        f"COPY ({query}) TO {columnar.literal(str(place))} (FORMAT parquet, COMPRESSION lz4_raw)"
-    )
+    def _rejected(self, lines_told: bool) -> Iterator[list[str]]:
+        """A line for each problem in the order of the file: of ragged rows, and of those judged unfit."""
+        place = columnar.literal(str(self.folder / "rows.parquet"))
+        query = f"SELECT file_row_number, raw FROM read_parquet({place}) WHERE NOT ok ORDER BY 1"
+        with self._ragged().open(encoding="utf-8", newline="") as stream:
+            ragged = csv.reader(stream)
+            waiting, passed = next(ragged, None), 0
+            for number, raw in self._fetched(query):
+                fields = [field or "" for field in raw]
+                # a row is a line, and so are the header and each ragged row before it
+                line = int(fields.pop(0)) if lines_told else number + 2 + passed
+                while waiting and int(waiting[0]) <= line:
+                    yield self._told(int(waiting[0]), self._raggedness(waiting[1]), waiting[1])
+                    waiting, passed, line = next(ragged, None), passed + 1, line + (not lines_told)
+                problems = self.contract.judge(dict(zip(self.survey.header, fields, strict=True))).problems
+                assert problems, f"line {line} was judged in two ways"
+                as_it_was = tables.csv_text(fields, []).rstrip("\n")
+                yield from (self._told(line, problem, as_it_was) for problem in problems)
+            while waiting:
+                yield self._told(int(waiting[0]), self._raggedness(waiting[1]), waiting[1])
+                waiting = next(ragged, None)
 
+    def _raggedness(self, text: str) -> Problem:
+        return contracts.ragged(len(next(csv.reader([text]), [])), len(self.survey.header))
 
-def _count(connection: "DuckDBPyConnection", place: Path) -> tuple[int, int]:
-    query = f"SELECT count(*), count(*) FILTER (ok) FROM read_parquet({columnar.literal(str(place))})"
-    rows, accepted = connection.execute(query).fetchall()[0]
-    return rows, accepted
+    def _told(self, line: int, problem: Problem, row: str) -> list[str]:
+        return [str(line), problem.column, problem.code, problem.message, row]
 
-
-@contextmanager
-def _draft(place: Path) -> Iterator[Path]:
-    draft = place.with_name(f".{place.name}.tmp")
-    try:
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
+    def _fetched(self, query: str) -> Iterator[tuple[Any, ...]]:
+        result = self.connection.execute(query)
+        while batch := result.fetchmany(ROWS_AT_ONCE):
+            yield from batch
 
 
 def _place(contract: Contract, sha256: str, folder: Path) -> Path:

@@ -52,6 +52,10 @@ class Clients(Section):
     ranges: dict[str, tuple[float | None, float | None]] = Field(
         {}, description="lowest and highest possible value of a number column; null is open"
     )
+    categories: dict[str, tuple[str, ...]] = Field(
+        {}, description="the only values a category column may have, blank aside; any other rejects the row"
+    )
+    required: tuple[Name, ...] = Field((), description="columns in which a blank rejects the row")
     rules: tuple[Annotated[Rule, BeforeValidator(_as_rule)], ...] = Field(
         (),
         description='comparisons between columns; a text warns, severity "reject" sets the row aside',
@@ -114,6 +118,12 @@ class Clients(Section):
                 yield f"ranges names {column!r}, which is not among the number columns"
             if low is not None and high is not None and low > high:
                 yield f"the range of {column!r} ends ({high:g}) before it begins ({low:g})"
+        for column in self.categories:
+            if column not in self.texts:
+                yield f"categories names {column!r}, which is no category column"
+        for column in self.required:
+            if column not in (*self.numbers, *self.texts):
+                yield f"required names {column!r}, which is no column that a dataset must have"
         for column in self.words:
             if column not in (*self.columns, *self.derived):
                 yield f"words names {column!r}, which is no column of this section"

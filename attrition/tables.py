@@ -28,9 +28,14 @@ def write_rows(stream: TextIO, rows: Iterable[Sequence[str]]) -> None:
 
 def export_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Rows that people open in a spreadsheet: text is guarded against formula injection, numbers are not."""
-    return csv_text(
-        header, ([guarded(value) if isinstance(value, str) else value for value in row] for row in rows)
-    )
+    stream = io.StringIO()
+    write_export(stream, header, rows)
+    return stream.getvalue()
+
+
+def write_export(stream: TextIO, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    write_rows(stream, [header])
+    write_rows(stream, ([guarded(v) if isinstance(v, str) else cell(v) for v in row] for row in rows))
 
 
 def guarded(text: str) -> str:

@@ -142,6 +142,21 @@ def test_nothing_but_arithmetic_is_let_through(text: str) -> None:
         arithmetic.formula(text)
 
 
+def test_a_category_may_be_held_to_its_values_and_a_column_to_be_filled() -> None:
+    strict = compiled(
+        categorical=("industry",),
+        categories={"industry": ("Retail", "Health")},
+        required=("lastmonth_activity",),
+    )
+    row = {**GOOD, "industry": "Retail"}
+    assert strict.judge(row).accepted
+    assert strict.judge({**row, "industry": ""}).accepted
+    told = strict.judge({**row, "industry": "Retial", "lastmonth_activity": " "}).problems
+    assert [problem.code for problem in told] == ["unknown_category", "blank"]
+    assert "one of Retail, Health" in told[0].message
+    assert not strict.judge_instance({"industry": "x", **{c: 1 for c in strict.clients.numeric}}).accepted
+
+
 def test_a_row_to_predict_needs_no_outcome() -> None:
     row = {column: value for column, value in GOOD.items() if column != "exited"}
     assert CLASSIC.judge(row, to_predict=True).accepted
