@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrition import contract as contracts
 from attrition import (
@@ -42,9 +42,6 @@ from attrition.datasets import Bench, Judged, Last, Seen
 from attrition.errors import DataError, ReleaseError
 from attrition.publisher import Edition
 from attrition.sources import Found
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("attrition")
 
@@ -113,7 +110,7 @@ def run(config: Config) -> Ingested:
     contract = contracts.compiled(config.clients)
     last = last_ingestion(config)
     found, unsettled = settled(config)
-    again = config.force or last.generation is None or _contract_of(last.generation) != contract.fingerprint
+    again = config.force or last.damaged or _contract_of(last.generation) != contract.fingerprint
     extracts, position = extracted(config, last, again or _looks_new(found, unsettled, last))
     found = [*found, *extracts]
     if not found and not last.datasets:
@@ -134,18 +131,26 @@ def run(config: Config) -> Ingested:
 
 
 def last_ingestion(config: Config) -> Last:
-    """What is known already; a damaged generation is made again from the datasets, and that is said."""
+    """What is known already. A damaged generation is made again, from the one before it and the datasets."""
+    shelf, damaged = generations.shelf(config), False
     try:
-        generation = generations.current(config)
-        if generation is None:
-            return Last(None, {})
-        # the table itself is checked where it is read
-        publisher.verify(generations.shelf(config), generation, only_size=("finaldata.csv",))
+        last = generations.current(config)
+        known = [last] if last else []
     except DataError as fault:
+        known, damaged = [], True
         log.error("the ingested data is made again from the datasets. %s", fault)
-        return Last(None, {})
-    known = generations.known(generation)
-    return Last(generation, {e["name"]: Seen(**e) for e in known["datasets"]}, known.get("database"))
+    for generation in (*known, *reversed(publisher.editions(shelf))):
+        try:
+            # the table itself is checked where it is read
+            publisher.verify(shelf, generation, only_size=("finaldata.csv",))
+        except DataError as fault:
+            log.error("the ingested data is made again from the datasets. %s", fault)
+            damaged = True
+            continue
+        facts = generations.known(generation)
+        seen = {entry["name"]: Seen(**entry) for entry in facts["datasets"]}
+        return Last(generation, seen, facts.get("database"), damaged)
+    return Last(None, {}, damaged=damaged)
 
 
 def extracted(config: Config, last: Last, news: bool) -> tuple[list[Found], Mapping[str, Any] | None]:
@@ -160,7 +165,7 @@ def extracted(config: Config, last: Last, news: bool) -> tuple[list[Found], Mapp
     from attrition import database
 
     position = database.Position(**last.position) if last.position else database.Position()
-    place = config.extracts / f"database-{len(_extracts(config, last)) + 1:06d}.csv"
+    place = config.extracts / f"database-{_extracts_so_far(last) + 1:06d}.csv"
     try:
         reason = database.look(settings, os.environ, position)
         if reason and not config.dry_run:
@@ -301,6 +306,11 @@ def _counted(seen: Seen, added: Mapping[str, int], last: Last) -> Seen:
     return replace(seen, rows_kept=rows, rows_added=rows, duplicates=seen.rows_read - seen.rejected - rows)
 
 
+def _extracts_so_far(last: Last) -> int:
+    names = (name.removeprefix(f"{EXTRACTS}database-") for name in last.datasets if name.startswith(EXTRACTS))
+    return max((int(name.removesuffix(".csv")) for name in names), default=0)
+
+
 def _extracts(config: Config, last: Last, new: Path | None = None) -> list[Found]:
     """The extracts that a generation tells of, and the new one; what else lies there a killed run left."""
     if not config.extracts.is_dir():
@@ -341,8 +351,8 @@ def _warn_of_rejected(judged: Sequence[Judged], last: Last) -> None:
             )
 
 
-def _contract_of(generation: Edition) -> str | None:
-    return generation.manifest.get("contract")
+def _contract_of(generation: Edition | None) -> str | None:
+    return generation.manifest.get("contract") if generation else None
 
 
 def _ingested_files(datasets: Sequence[Seen]) -> str:

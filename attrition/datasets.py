@@ -47,12 +47,14 @@ class Seen:
 class Last:
     """What the last ingestion left: its generation (None before the first) and its datasets by name.
 
-    `position` is where its last extract of the database ended, as attrition.database gave it.
+    `position` is where its last extract of the database ended, as attrition.database gave it. `damaged` says
+    that a newer generation cannot be read.
     """
 
     generation: Edition | None
     datasets: Mapping[str, Seen]
     position: Mapping[str, Any] | None = None
+    damaged: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Deployment publishes releases this way, ingestion generations of its data. The w
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -174,8 +175,12 @@ def read_verified(shelf: Shelf, edition: Edition, name: str) -> bytes:
 
 
 def editions(shelf: Shelf) -> list[Edition]:
-    """All editions that can be read, oldest first."""
-    return [read(shelf, name) for name in _names(shelf) if (shelf.folder / name / MANIFEST).is_file()]
+    """All editions whose manifest can be read, oldest first."""
+    found = []
+    for name in _names(shelf):
+        with suppress(shelf.fault):
+            found.append(read(shelf, name))
+    return found
 
 
 def forget(shelf: Shelf, keep: int, pinned: frozenset[str] = frozenset()) -> list[str]:

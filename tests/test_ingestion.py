@@ -238,6 +238,20 @@ def test_a_damaged_generation_is_made_again(project: Project) -> None:
     assert table(project) == [f"{A},a.csv", f"{B},a.csv"]
 
 
+def test_rows_of_a_removed_dataset_outlive_a_damaged_generation(project: Project) -> None:
+    project.dataset("a.csv", [A])
+    path = project.dataset("b.csv", [B])
+    ingest(project)
+    path.unlink()
+    ingest(project)
+    project.dataset("c.csv", [C])
+    ingest(project)
+    (project.home / "ingesteddata/current/datasets.json").resolve().write_text("{")
+    done = project.run("ingestion.py")
+    assert "made again" in done.stderr
+    assert table(project) == [f"{A},a.csv", f"{B},b.csv", f"{C},c.csv"]
+
+
 def test_what_is_still_being_written_is_left_for_the_next_run(project: Project) -> None:
     project.configure(ingestion={"settle_seconds": 3600})
     old = project.dataset("old.csv", [A])
