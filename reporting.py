@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from attrition import contract as contracts
-from attrition import files, generations, ledger, pages, plots, releases, risklist, stage, tables
+from attrition import files, generations, ledger, pages, plots, releases, risklist, stage, tables, trends
 from attrition.config import PROJECT, Config
 from attrition.errors import DataError
 from attrition.pages import FEW_LEAVERS, Facts, Finding
+from attrition.plots import Picture
 from attrition.publisher import Edition
 from attrition.releases import Release
 from attrition.risklist import Entry
 
 KEPT_RUNS = 100
+RUNS_OF_A_TREND = 3
 # what failed in fullprocess is told by the stage that failed; this one is just succeeding
 NOT_TOLD = ("fullprocess", "reporting")
 COMMANDS = {
@@ -81,6 +83,7 @@ def gather(config: Config, release: Release, generation: Edition) -> Facts:
     pictures = [plots.confusion_picture(scores["confusion"], scores["threshold"])]
     if scores["calibration"]:
         pictures.append(plots.calibration_picture(scores["calibration"]))
+    past = trends.past(generation.path("ingestionmetrics.csv"))
     entries = risklist.rank(clients, config.settings.risk, card, active, release.id, at)
     datasets = generations.datasets(generation)
     found = [
@@ -103,7 +106,9 @@ def gather(config: Config, release: Release, generation: Edition) -> Facts:
         newest_model=newest or "the live one",
         generation=generation.manifest,
         datasets=datasets,
-        rejections=rejections(generation),
+        past=past,
+        trend=trend(past),
+        rejections=trends.rejections(generation.path("rejectedrows.csv")),
         diagnostics=diagnostics,
         entries=entries,
         gone=len(gone),
@@ -125,6 +130,19 @@ def draw(config: Config, facts: Facts) -> dict[Path, bytes]:
         config.risk_list: tables.export_text(header, rows).encode("utf-8", "replace"),
         config.report: pages.report(facts),
     }
+
+
+def trend(past: trends.Past) -> Picture | None:
+    """The last ingestions as a picture, where there are enough of them to show a trend."""
+    runs = past.ingestions
+    if len(runs) < RUNS_OF_A_TREND:
+        return None
+    return plots.ingestions_picture(
+        [run.time for run in runs],
+        [run.rows_read for run in runs],
+        [run.rejected for run in runs],
+        [run.seconds for run in runs],
+    )
 
 
 def not_live(config: Config, release: Release) -> str | None:
@@ -161,26 +179,6 @@ def failures(config: Config) -> Iterator[Finding]:
         if name not in NOT_TOLD:
             sentence = f"The last run of {name} failed ({failure['started']}): {failure.get('sentence', '')}"
             yield Finding("act", sentence, _command(config, f"{name}.py"))
-
-
-def rejections(generation: Edition) -> dict[str, str]:
-    """Why rows of each dataset were set aside: how often each code, and the first case as an example."""
-    import pandas as pd
-
-    # as text, and without the limit of csv on the length of a cell: a rejected row can be all of a line
-    rejected = pd.read_csv(
-        generation.path("rejectedrows.csv"),
-        usecols=["dataset", "line", "code", "message"],
-        dtype=str,
-        keep_default_na=False,
-        encoding_errors="surrogateescape",
-    )
-    told = {}
-    for dataset, cases in rejected.groupby("dataset", sort=False):
-        codes = ", ".join(f"{code} {count:,}" for code, count in cases["code"].value_counts().items())
-        first = cases.iloc[0]
-        told[dataset] = f"{codes} (line {first['line']}: {first['message']})"
-    return told
 
 
 def forget(reports: Path, keep: int) -> list[str]:

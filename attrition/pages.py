@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition import risklist
+from attrition import risklist, trends
 from attrition.plots import Picture
 from attrition.risklist import Entry
 from attrition.settings import Clients, Risk
@@ -25,6 +25,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 LONGEST_TEXT = 120
 LONGEST_SENTENCE = 300
 MOST_LINES = 60
+MOST_DATASETS = 50
 MOST_CLIENTS = (250, 100, 25, 5)
 LARGEST_PAGE = 1_000_000
 # below this many leavers a score says little: outputs.md
@@ -54,6 +55,8 @@ FIGURES = {
 # the most urgent first
 LEVELS = ("act", "look", "ok")
 LOWER_IS_BETTER = ("log_loss", "brier")
+# said once above the list, not on each of its lines
+HIGHER_RISK = "; associated with higher risk"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ class Facts:
     newest_model: str
     generation: Mapping[str, Any]
     datasets: Sequence[Mapping[str, Any]]
-    rejections: Mapping[str, str]
+    past: trends.Past
+    trend: Picture | None
+    rejections: trends.Rejections
     diagnostics: Mapping[str, Any] | None
     entries: Sequence[Entry]
     gone: int
@@ -130,6 +135,7 @@ def _render(facts: Facts, most_clients: int) -> str:
         next_command=next((f.command for f in facts.findings if f.command), facts.default_command),
         bands=facts.bands,
         packages=_packages(facts.diagnostics),
+        datasets=_datasets(facts.datasets, facts.past),
         figures=FIGURES,
         tells=tells,
         known=known,
@@ -175,6 +181,14 @@ def _groups(listed: Sequence[Entry], shown: Sequence[Entry]) -> list[Group]:
     ]
 
 
+def _datasets(datasets: Sequence[Mapping[str, Any]], past: trends.Past) -> list[Mapping[str, Any]]:
+    """The datasets that were read last and the last ones that were set aside, in the order they came in."""
+    by_age = sorted(datasets, key=lambda dataset: past.places.get(dataset["name"], -1))
+    set_aside = [dataset for dataset in by_age if dataset["status"] == "rejected"]
+    shown = {dataset["name"] for dataset in (*by_age[-MOST_DATASETS:], *set_aside[-MOST_DATASETS:])}
+    return [dataset for dataset in datasets if dataset["name"] in shown]
+
+
 def _packages(diagnostics: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """The packages that a person chose, and those of the others that ask for attention."""
     listed = diagnostics["packages"]["packages"] if diagnostics else []
@@ -204,6 +218,8 @@ def _template(name: str) -> "Template":
         "number": number,
         "amount": amount,
         "seconds": seconds,
+        "size": size,
+        "brief": brief,
         "time": time,
         "age": age,
         "short": short,
@@ -237,6 +253,20 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f} s" if value >= 100 else f"{value:.2g} s" if value >= 0.01 else "<0.01 s"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit of a thousand in which they are read at a glance."""
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        # what would be rounded up to 1,000 of a unit is one of the next
+        if count >= 999.5 * 1000 ** (power - 1):
+            scaled = count / 1000**power
+            return f"{scaled:.1f} {unit}" if scaled < 9.95 else f"{scaled:,.0f} {unit}"
+    return f"{count} B"
+
+
+def brief(reason: str) -> str:
+    return reason.removesuffix(HIGHER_RISK)
 
 
 def time(text: str | None) -> str:

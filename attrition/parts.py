@@ -7,8 +7,8 @@ it might not (blanks at quotes, newlines in fields, blank lines, mixed line ends
 shows that it did not, the csv module makes a clean copy first.
 """
 
-import csv
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -55,7 +55,7 @@ class Part:
     def rejected(self) -> Iterator[tuple[int, Problem, str]]:
         """The rejected rows: line, problem, and the row as it was."""
         with self.rejects.open(encoding="utf-8", newline="") as stream:
-            for line, column, code, message, row in csv.reader(stream):
+            for line, column, code, message, row in tables.read_rows(stream):
                 yield int(line), Problem(column, code, message), row
 
 
@@ -207,7 +207,7 @@ class Reading:
         place = columnar.literal(str(self.folder / "rows.parquet"))
         query = f"SELECT file_row_number, raw FROM read_parquet({place}) WHERE NOT ok ORDER BY 1"
         with self._ragged().open(encoding="utf-8", newline="") as stream:
-            ragged = csv.reader(stream)
+            ragged = tables.read_rows(stream)
             waiting, passed = next(ragged, None), 0
             for number, raw in self._fetched(query):
                 fields = [field or "" for field in raw]
@@ -225,7 +225,8 @@ class Reading:
                 waiting = next(ragged, None)
 
     def _raggedness(self, text: str) -> Problem:
-        return contracts.ragged(len(next(csv.reader([text]), [])), len(self.survey.header))
+        fields = next(tables.read_rows(io.StringIO(text, newline="")), [])
+        return contracts.ragged(len(fields), len(self.survey.header))
 
     def _told(self, line: int, problem: Problem, row: str) -> list[str]:
         return [str(line), problem.column, problem.code, problem.message, row]

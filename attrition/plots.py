@@ -136,6 +136,42 @@ def calibration_picture(bins: Sequence[Mapping[str, float]]) -> Picture:
     return picture(calibration(bins), f"Calibration. {'; '.join(steps)}.", reading)
 
 
+def ingestions(
+    times: Sequence[str], read: Sequence[int], rejected: Sequence[int], seconds: Sequence[float]
+) -> "Figure":
+    """Strips of bars over the same runs, the newest last; the greatest value of each is written beside it."""
+    shares = [_percent(bad, rows) for bad, rows in zip(rejected, read, strict=True)]
+    strips = (
+        ("rows read", read, f"{max(read):,}"),
+        ("rejected, % of rows read", shares, f"{max(shares):.1f}%"),
+        ("time", seconds, _seconds(max(seconds))),
+    )
+    with _style("white"):
+        figure = _figure(4.6, 2.7)
+        for axes, (title, values, most) in zip(figure.subplots(3, sharex=True), strips, strict=True):
+            axes.bar(range(len(values)), values, width=0.7, color=ACCENT, linewidth=0)
+            axes.set_title(title, fontsize=9.5, fontweight="normal", color=MUTED, pad=4)
+            axes.set(ylim=(0, max(*values, 1e-9)), xlim=(-0.6, max(len(values), 8) - 0.4))
+            axes.set_yticks([max(values)], [most])
+            axes.spines[["top", "left", "right"]].set_visible(False)
+        ends = axes.set_xticks([0, len(times) - 1], [_minute(times[0]), _minute(times[-1])])
+        for tick, side in zip(ends, ("left", "right"), strict=True):
+            tick.label1.set_horizontalalignment(side)
+    return figure
+
+
+def ingestions_picture(
+    times: Sequence[str], read: Sequence[int], rejected: Sequence[int], seconds: Sequence[float]
+) -> Picture:
+    steps = (
+        f"{_minute(time)} {rows:,} read, {_percent(bad, rows):.1f}% rejected, {_seconds(took)}"
+        for time, rows, bad, took in zip(times, read, rejected, seconds, strict=True)
+    )
+    alt = f"Ingestions, the newest last. {'; '.join(steps)}."
+    reading = "One bar a run, the newest last. The figure beside a strip is its greatest value."
+    return picture(ingestions(times, read, rejected, seconds), alt, reading)
+
+
 def wilson(share: float, count: float) -> tuple[float, float]:
     """Interval of 95 % around a share of so many; Wilson, Probable inference (JASA 1927)."""
     middle = share + Z95**2 / (2 * count)
@@ -169,6 +205,18 @@ def picture(figure: "Figure", alt: str, reading: str) -> Picture:
     if len(drawn) > LARGEST_SVG:
         drawn, kind = png(figure), "png"
     return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode()}", alt, reading)
+
+
+def _minute(time: str) -> str:
+    return f"{time[:10]} {time[11:16]}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.2g} s"
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0
 
 
 def _rows(count: int) -> str:

@@ -3,10 +3,17 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
+LONGEST_CELL = 1 << 30
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def read_rows(stream: TextIO) -> Iterator[list[str]]:
+    """Rows that were written here: a cell may hold a whole rejected row, however long."""
+    csv.field_size_limit(LONGEST_CELL)
+    yield from csv.reader(stream)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -125,6 +125,18 @@ def test_what_breaks_the_contract_is_set_aside_with_its_reason(project: Project)
     assert second["code"] == "bad_outcome"
 
 
+def test_a_rejected_row_may_be_long(project: Project) -> None:
+    long = ["x" * 60_000] * 3
+    header = f"{HEADER},note,more,most"
+    good = [f"client{i},{i},100,5,0,{','.join(long)}" for i in range(8)]
+    project.dataset(
+        "a.csv", [*good, f"oak,many,100,5,0,{','.join(long)}", f"elm,1,{','.join(long)}"], header=header
+    )
+    assert ingest(project).rows_rejected == 2
+    csv.field_size_limit(1 << 30)
+    assert [len(row["row"]) > 180_000 for row in rejected(project)] == [True, True]
+
+
 def test_above_the_allowed_share_the_whole_dataset_is_set_aside(project: Project) -> None:
     project.dataset("a.csv", [A, "oak,many,100,5,0"])
     project.dataset("b.csv", [B])

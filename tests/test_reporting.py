@@ -21,7 +21,7 @@ import ingestion
 import reporting
 import scoring
 import training
-from attrition import files, ledger, pages, plots, releases, scorecard, simulation, stage
+from attrition import files, ledger, pages, plots, releases, scorecard, simulation, stage, tables, trends
 from attrition.config import Config
 from attrition.errors import ReleaseError
 from tests.projects import CHECKOUT, HEADER, Project, classic_rows
@@ -103,6 +103,11 @@ def _through_the_stages(config: Config, diagnosed: bool = True) -> None:
     stage.step(config, "deployment", lambda config: deployment.deploy(config, "the first release"))
     if diagnosed:
         stage.step(config, "diagnostics", diagnostics.run)
+
+
+def _ingest(project: Project, run: str) -> None:
+    """One more ingestion, as a run of its own."""
+    stage.step(project.config(run=run), "ingestion", ingestion.run)
 
 
 def _page(project: Project, folder: str = "models") -> Page:
@@ -207,7 +212,7 @@ def test_the_plots_are_told_in_words_too(base: Project, page: Page) -> None:
 
 def test_data_operations_and_reproduction_are_told(base: Project, page: Page) -> None:
     facts = files.read_json(base.config().diagnostics)
-    assert "clients-2025-06.csv ingested 400 400 0 0" in page.text
+    assert re.search(r"clients-2025-06.csv ingested [0-9a-f]{8} \d+ kB 400 400 0 0 ", page.text)
     assert f"support tickets {facts['missing_percent']['support_tickets']:.1f}%" in page.text
     assert re.search(r"training [\d.]+ s [\d.]+ s 1 0 too few runs yet", page.text)
     pandas = next(package for package in facts["packages"]["packages"] if package["name"] == "pandas")
@@ -407,16 +412,150 @@ def test_drift_and_vulnerable_packages_are_told(project: Project) -> None:
     assert re.search(rf"{name} [^A-Z]* PYSEC-1", text)
 
 
-def test_rejected_datasets_and_rows_are_told_with_their_reasons(project: Project) -> None:
-    project.write("sourcedata/broken.csv", "a;b\n1;2\n")
-    _classic(project, rows=["odd,many,3,4,0", "odd2,-1,x,4,0", "odd3,5,5,5,7"])
-    page = _page(project)
-    assert "Datasets set aside: 1, the first is broken.csv" in page.text
-    assert "Rows set aside: 3" in page.text
-    assert re.search(r"broken.csv rejected 1 0 0 \d it has no column corporation", page.text)
-    assert re.search(
-        r"clients.csv ingested 153 150 0 3 not_a_number 2, bad_outcome 1 \(line 152: ", page.text
+def test_each_ingestion_is_a_row_with_its_sums_the_newest_last(project: Project) -> None:
+    config = _classic(project, rows=["odd,many,3,4,0", "odd2,-1,x,4,0", "odd3,5,5,5,7"])
+    assert not any("Ingestions" in attributes["alt"] for attributes in _page(project).all("img"))
+    # 10 of these 30 rows are in clients.csv already; the twin is read and gives nothing
+    more = project.dataset("more.csv", classic_rows(30, start=140))
+    twin = project.write("sourcedata/twin.csv", more.read_bytes())
+    _ingest(project, "20260302T060002Z-78")
+    reporting.run(config)
+    size = more.stat().st_size + twin.stat().st_size
+    rows = r"(?s)Time (\S+ \S+) UTC 1 153 150 0 3 [\d.]+ kB \S+ s (\S+ \S+) UTC 2 60 20 40 0 (\S+ k?B)"
+    told = re.search(rows, _page(project).text)
+    assert told and told[1] <= told[2] and told[3] == pages.size(size)
+    assert "Each run that met new or changed datasets, the newest last;" in _page(project).text
+
+
+def test_from_three_ingestions_on_their_trend_is_drawn_and_told_in_words(project: Project) -> None:
+    config = _classic(project, rows=["odd,many,3,4,0"] * 8 + classic_rows(2))
+    for day in (2, 3):
+        project.dataset(f"more{day}.csv", classic_rows(day, start=200 * day))
+        _ingest(project, f"2026030{day}T060002Z-77")
+    reporting.run(config)
+    [alt] = [image["alt"] for image in _page(project).all("img") if "Ingestions" in image["alt"]]
+    # 8 of 160 rows are 5 %
+    assert re.fullmatch(
+        r"Ingestions, the newest last. (\S+ \S+) 160 read, 5.0% rejected, \S+ s; "
+        r"(\S+ \S+) 2 read, 0.0% rejected, \S+ s; (\S+ \S+) 3 read, 0.0% rejected, \S+ s.",
+        alt,
     )
+
+
+def test_of_many_ingestions_the_last_twenty_are_shown(project: Project) -> None:
+    config = _classic(project)
+    for at in range(1, 23):
+        project.dataset(f"more{at}.csv", classic_rows(at, start=1000 * at))
+        _ingest(project, f"20260302T06{at:02d}02Z-77")
+    reporting.run(config)
+    page = _page(project)
+    runs = [header["title"] for header in page.all("th") if "title" in header]
+    assert runs == [f"20260302T06{at:02d}02Z-77" for at in range(3, 23)]
+    assert "The last 20 of 23 runs that met new or changed datasets, the newest last;" in page.text
+    [alt] = [image["alt"] for image in page.all("img") if "Ingestions" in image["alt"]]
+    assert alt.count(" read, ") == 20
+
+
+def test_rejected_datasets_and_rows_are_told_with_their_reasons(project: Project) -> None:
+    broken = project.write("sourcedata/broken.csv", "a;b\n1;2\n")
+    project.dataset("=1.csv", [*classic_rows(20, start=200), "odd5,5,5,5,7"])
+    # two of three rows are bad: more than max_rejected_share allows
+    project.dataset("unfit.csv", ["odd6,many,3,4,0", "odd7,many,3,4,0", "fine,1,9,5,0"])
+    odd = ["odd,many,3,4,0", "odd2,-1,x,4,0", "odd3,5,5,5,7", "odd4,many,x,4,7"]
+    _classic(project, rows=odd)
+    page = _page(project)
+    assert "Datasets set aside: 2, the first is broken.csv" in page.text
+    assert "Rows set aside: 5" in page.text
+    sha256 = files.sha256(broken)
+    assert {"title": sha256} in page.all("code")
+    assert f"broken.csv rejected {sha256[:8]} 8 B 0 0 0 0 it has no column corporation" in page.text
+    assert re.search(r"unfit.csv rejected \S+ 1\d\d B 3 0 0 3 2 of its 3 rows break the contract", page.text)
+    assert re.search(r"=1.csv ingested \S+ \d+ B 21 20 0 1 bad_outcome 1 \(line 22: ", page.text)
+    assert re.search(
+        r"clients.csv ingested \S+ [\d.]+ kB 154 150 0 4 not_a_number 3, bad_outcome 2 \(line 152: ",
+        page.text,
+    )
+    assert re.search(r"4 datasets [\d.]+ kB 178 170 0 8", page.text)
+
+
+def test_rejected_rows_are_counted_by_code_a_row_with_several_faults_under_each(project: Project) -> None:
+    project.write("sourcedata/broken.csv", "a;b\n1;2\n")
+    project.dataset("also.csv", [*classic_rows(20, start=200), "odd5,5,5,5,7"])
+    # the last of them has two words for numbers and an outcome that is none
+    odd = ["odd,many,3,4,0", "odd2,-1,x,4,0", "odd3,5,5,5,7", "odd4,many,x,4,7"]
+    config = _classic(project, rows=odd)
+    text = _page(project).text
+    assert "missing_column whole 1 broken.csv: it has no column corporation" in text
+    assert "not_a_number 3 1 clients.csv, line 152: lastmonth_activity is 'many', which is no number" in text
+    assert "bad_outcome 3 2 also.csv, line 22: " in text
+    assert "5 rows in all; one with several faults counts under each code." in text
+    for name in ("broken.csv", "also.csv"):
+        (project.home / "sourcedata" / name).unlink()
+    project.dataset("clients.csv", classic_rows(150))
+    stage.step(config, "ingestion", ingestion.run)
+    reporting.run(config)
+    assert "Rejected rows None in the current data." in _page(project).text
+
+
+def test_a_rejected_row_longer_than_csv_allows_a_cell_is_counted(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    header = ["dataset", "line", "column", "code", "message", "row"]
+    rows = [["a.csv", line, "age", "not_a_number", "m" * 1000, "r" * 200_000] for line in (2, 2, 5)]
+    files.write_text(tmp_path / "rejectedrows.csv", tables.export_text(header, rows))
+    told = trends.rejections(tmp_path / "rejectedrows.csv")
+    [code] = told.codes
+    assert (code.code, code.rows, code.datasets, told.rows) == ("not_a_number", 2, 1, 2)
+    assert len(code.example) < 400
+    assert csv.field_size_limit() == limit
+
+
+def test_a_thousand_datasets_fit_below_a_megabyte_the_newest_and_those_set_aside_shown(
+    project: Project,
+) -> None:
+    # in the order of their names, and so of their reading: 900 set aside, 99 and clients.csv ingested
+    for at in range(900):
+        project.write(f"sourcedata/{'&' * 200}{at:03d}.csv", f"{'<' * 500};b\n1;2\n")
+    for at in range(99):
+        project.dataset(f"a{at:02d}{'&' * 200}.csv", classic_rows(1, start=1000 + at))
+    config = _classic(project)
+    project.dataset("0 newest.csv", classic_rows(1, start=5000))
+    _ingest(project, "20260302T060002Z-78")
+    reporting.run(config)
+    page = _page(project)
+    assert len(project.read("models/report.html").encode()) <= pages.LARGEST_PAGE < 2**20
+    assert len([code for code in page.all("code") if "title" in code]) == 100
+    assert "0 newest.csv ingested" in page.text and "clients.csv ingested" in page.text
+    assert page.text.count("… rejected") == 50 and page.text.count("… ingested") == 48
+    assert "a51&" in page.text and "a50&" not in page.text
+    assert "1,001 datasets" in page.text
+    assert "Shown are the datasets read last, and those set aside last; 901 more are not." in page.text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (9949, "9.9 kB"),
+        (9951, "10 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (2_500_000_000_000, "2,500 GB"),
+    ],
+)
+def test_sizes_read_at_a_glance(count: int, text: str) -> None:
+    assert pages.size(count) == text
+
+
+def test_what_all_reasons_have_in_common_is_said_once_above_the_list(base: Project, page: Page) -> None:
+    tail = "; associated with higher risk"
+    listed = _list(base)
+    assert listed[0]["reason_1"].endswith(tail)
+    assert listed[0]["reason_1"].removesuffix(tail) in page.text
+    assert tail not in page.text
+    assert page.text.count("associated with higher risk") == 1
+    assert page.text.index("associated with higher risk") < page.text.index(listed[0]["corporation"])
 
 
 def test_names_neither_run_as_script_nor_as_formula_and_are_shown_whole(project: Project) -> None:
