@@ -49,10 +49,14 @@ class Processed:
     status: str = "done"
 
     def __str__(self) -> str:
-        names = ", ".join(self.new_datasets[:5]) or "none"
         more = f" and {len(self.new_datasets) - 5} more" if len(self.new_datasets) > 5 else ""
+        news = (
+            f"New or changed datasets: {', '.join(self.new_datasets[:5])}{more}. "
+            if self.new_datasets
+            else ""
+        )
         live = f"Live: release {self.release}." if self.release else "No release is live."
-        return f"New or changed datasets: {names}{more}. {self.reason} {live}"
+        return f"{news}{self.reason} {live}"
 
 
 def run(config: Config) -> Processed:
