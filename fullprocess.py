@@ -49,12 +49,9 @@ class Processed:
     status: str = "done"
 
     def __str__(self) -> str:
+        names = ", ".join(self.new_datasets[:5])
         more = f" and {len(self.new_datasets) - 5} more" if len(self.new_datasets) > 5 else ""
-        news = (
-            f"New or changed datasets: {', '.join(self.new_datasets[:5])}{more}. "
-            if self.new_datasets
-            else ""
-        )
+        news = f"New or changed datasets: {names}{more}. " if names else ""
         live = f"Live: release {self.release}." if self.release else "No release is live."
         return f"{news}{self.reason} {live}"
 
