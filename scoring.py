@@ -1,6 +1,7 @@
 """Score the trained model on the test data: rows of other clients that it was not fitted on.
 
-Reads   trainedmodel.pkl, model.json, every *.csv of the test data folder, the ingested data of the training
+Reads   trainedmodel.pkl, scorecard.json, model.json, every *.csv of the test data folder, the ingested data
+        of the training
 Writes  testpredictions.csv, scores.json, and last latestscore.txt: the F1 score alone
 
 Example: python scoring.py --json
@@ -55,7 +56,7 @@ class Scored:
 
 
 def run(config: Config) -> Scored:
-    from attrition import scores
+    from attrition import proof, scorecard, scores
 
     contract = contracts.compiled(config.clients)
     facts = read_description(config, contract)
@@ -77,6 +78,7 @@ def run(config: Config) -> Scored:
         "left": int(outcome.sum()),
         "threshold": threshold,
         "threshold_from": facts["threshold"]["from"],
+        "scorecard_apart": proof.apart(scorecard.load(read_card(config, facts)), model, table),
         "figures": {name: asdict(figure) if figure else None for name, figure in figures.items()},
         "confusion": scores.confusion(outcome, probability, threshold),
         "calibration": scores.calibration(outcome, probability),
@@ -130,6 +132,17 @@ def read_model(config: Config, facts: Mapping[str, Any]) -> "Model":
         )
     model: Model = pickle.loads(pickled)
     return model
+
+
+def read_card(config: Config, facts: Mapping[str, Any]) -> bytes:
+    """The scorecard that training wrote beside the model."""
+    try:
+        card = config.scorecard.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{config.scorecard}: there is no such file. Run: python training.py") from None
+    if hashlib.sha256(card).hexdigest() != facts["sha256"][config.scorecard.name]:
+        raise DataError(f"{config.scorecard}: this is not what training wrote. Run: python training.py")
+    return card
 
 
 def read_test_rows(config: Config, contract: Contract) -> "pd.DataFrame":

@@ -19,7 +19,7 @@ SHIPPED = ("sourcedata", "testdata", "practicedata", "attrition")
 
 def transcript() -> Iterator[tuple[str, list[str]]]:
     """Each command of README's console blocks with the lines it prints."""
-    command, printed = "", []
+    command, printed = "", list[str]()
     for block in re.findall(r"```console\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.S):
         for line in block.splitlines():
             if line.startswith("$ "):
