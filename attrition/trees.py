@@ -101,11 +101,10 @@ class Forest:
     def _patterns(self, answers: Bits) -> Any:
         """Pattern of each row, tree by tree."""
         bits = answers.view(np.uint8)
-        shifted = [np.left_shift(bits, at) for at in range(self.splits.shape[1])]
         for row in self.splits.tolist():
-            pattern = shifted[0][row[0]].copy()
-            for at in range(1, len(row)):
-                pattern |= shifted[at][row[at]]
+            pattern = bits[row[0]].copy()
+            for at, split in enumerate(row[1:], start=1):
+                pattern |= bits[split] << at
             yield pattern
 
     def _value(self, row: Mapping[str, Any]) -> float:

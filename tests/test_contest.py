@@ -27,7 +27,7 @@ def rows(odds: Any, count: int = 1500, seed: int = 0) -> tuple[pd.DataFrame, Flo
 
 def held(odds: Any, count: int = 1500, **training: Any) -> Contest:
     table, outcome, client = rows(odds, count)
-    return contest.contest(CLIENTS, table, outcome, client, Training(**training))
+    return contest.contest(CLIENTS, table, outcome, client, Training(folds=3, **training))
 
 
 def deep(table: pd.DataFrame) -> Floats:

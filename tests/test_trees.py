@@ -18,7 +18,8 @@ CLIENTS = Clients(numeric=tuple("abcdef"))
 @pytest.fixture(scope="module", params=["boosting", "boosting_large"])
 def grown(request: pytest.FixtureRequest) -> tuple[Model, Scorecard, pd.DataFrame]:
     random = np.random.default_rng(0)
-    table = pd.DataFrame({column: random.normal(size=1000) for column in "abcdef"})
+    # shap rounds to 32 bits: these values and all halves between two of them stay what they are
+    table = pd.DataFrame({column: np.round(random.normal(size=1000) * 64) / 64 for column in "abcdef"})
     odds = 2 * table["a"] * (table["b"] > 0) + np.abs(table["c"]) - 1 + table["d"] * table["e"]
     outcome = (random.random(1000) < 1 / (1 + np.exp(-odds))).astype(float)
     family = np.arange(1000)
