@@ -161,6 +161,7 @@ def read_candidate(config: Config) -> Candidate:
         "scorecard.json": card,
         "model.json": _read(config.model_description, "python training.py"),
         "scores.json": scores,
+        "modelcard.md": _read(config.model_card, "python scoring.py"),
     }
     return Candidate(contents, description, json.loads(scores))
 

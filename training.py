@@ -7,9 +7,11 @@ With too little to learn from, or with a column that gives the outcome away wher
 it refuses and the older model stays.
 
 Example: python training.py --json
+         python training.py --reproduce RELEASE
 """
 
 import hashlib
+import json
 import pickle
 import sys
 import time
@@ -18,12 +20,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, leaks, publisher, stage, thresholds
+from attrition import files, generations, leaks, publisher, releases, stage, thresholds
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError
 from attrition.publisher import Edition
-from attrition.settings import Clients, Risk
+from attrition.settings import Clients, Risk, Training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +62,22 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Reproduced:
+    """Whether a release's predictions came out equal to the last bit, or what differs."""
+
+    release: str
+    equal: bool
+    rows: int
+    differences: Sequence[str]
+    status: str = "done"
+
+    def __str__(self) -> str:
+        if self.equal:
+            return f"{self.release} is reproduced: {self.rows:,} predictions are equal to the last bit."
+        return f"{self.release} is not reproduced: {'; '.join(self.differences)}."
+
+
+@dataclass(frozen=True)
 class Labelled:
     """Rows with a known outcome: table, outcome (1.0 left, 0.0 stayed) and client ids, row by row."""
 
@@ -86,7 +104,7 @@ def run(config: Config) -> Trained:
     alarms = list(leaks.alarms(config.clients, rows.table, rows.outcome, rows.client))
     if alarms and training.on_leak == "stop":
         return refused(rows, alarms)
-    contest = compete(config, rows)
+    contest = compete(config.clients, training, rows)
     active = active_clients(config.clients, table)
     threshold = thresholds.choose(risk, contest.log_odds, rows.outcome, active)
     warnings = [
@@ -100,6 +118,7 @@ def run(config: Config) -> Trained:
         **portrayed(card, contest, rows),
         "threshold": {"value": threshold, "from": risk.threshold.from_},
         "seed": training.seed,
+        "training": training.model_dump(mode="json"),
         "ingested": generation.id,
         "ingested_files": ingested_files.decode("utf-8", "surrogateescape"),
         "contract": contract.fingerprint,
@@ -108,6 +127,46 @@ def run(config: Config) -> Trained:
     write(config, contest, card, facts)
     left = int(rows.outcome.sum())
     return Trained(contest.model.name, len(rows.outcome), left, contest.contestants, warnings)
+
+
+def reproduce(config: Config, release_id: str) -> Reproduced:
+    """Train a release again from its recorded data, settings and seed, and compare every prediction."""
+    import numpy as np
+
+    from attrition import candidates
+
+    release = releases.by_id(config, release_id)
+    facts, contract = json.loads(release.read("model.json")), contracts.compiled(config.clients)
+    if facts["contract"] != contract.fingerprint:
+        return differs(release_id, ["clients in config.json are not those it was trained under"])
+    try:
+        generation = publisher.read(generations.shelf(config), facts["ingested"])
+    except DataError:
+        return differs(release_id, [f"its data, {facts['ingested']}, is not kept any more"])
+    here = candidates.libraries()
+    versions = [
+        f"{name} was {then}, and is {here.get(name)}"
+        for name, then in facts["libraries"].items()
+        if here.get(name) != then
+    ]
+    settings = Training.model_validate_json(json.dumps(facts["training"]))
+    table = read_table(contract, generation)
+    rows = sample(labelled(config.clients, table), settings.max_rows, settings.seed)
+    again = compete(config.clients, settings, rows).model
+    if "scikit-learn" in " ".join(versions):
+        return differs(release_id, [*versions, "its pickle needs the scikit-learn that wrote it"])
+    # its manifest was verified: these are the bytes that training wrote
+    before = pickle.loads(release.read("trainedmodel.pkl"))
+    old, new = before.predict_proba(table)[:, 1], again.predict_proba(table)[:, 1]
+    changed = int(np.sum(old != new))
+    if not changed:
+        return Reproduced(release_id, True, len(table), [])
+    told = f"{changed:,} of {len(table):,} predictions, by {np.max(np.abs(old - new)):.3g} at most"
+    return differs(release_id, [told, *versions], len(table))
+
+
+def differs(release_id: str, differences: Sequence[str], rows: int = 0) -> Reproduced:
+    return Reproduced(release_id, False, rows, differences)
 
 
 def read_table(contract: Contract, generation: Edition) -> "pd.DataFrame":
@@ -155,12 +214,12 @@ def refused(rows: Labelled, warnings: Sequence[str]) -> Trained:
     return Trained(None, len(rows.outcome), int(rows.outcome.sum()), [], warnings, status="refused")
 
 
-def compete(config: Config, rows: Labelled) -> "Contest":
+def compete(clients: Clients, training: Training, rows: Labelled) -> "Contest":
     from attrition import contest
 
-    return contest.contest(
-        config.clients, rows.table, rows.outcome, rows.client, config.settings.training, show_progress
-    )
+    won = contest.contest(clients, rows.table, rows.outcome, rows.client, training, show_progress)
+    show_progress("")
+    return won
 
 
 def show_progress(candidate: str) -> None:
@@ -254,7 +313,16 @@ def write(config: Config, contest: "Contest", scorecard: str, facts: Mapping[str
 
 
 def main() -> int:
-    return stage.enter("training", __doc__, run)
+    actions = (
+        stage.Action(
+            "--reproduce",
+            reproduce,
+            "train a release again from what it recorded, and compare every prediction",
+            only_reads=True,
+            metavar="RELEASE",
+        ),
+    )
+    return stage.enter("training", __doc__, run, actions)
 
 
 if __name__ == "__main__":

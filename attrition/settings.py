@@ -185,6 +185,13 @@ class Training(Section):
     )
 
 
+class ModelCard(Section):
+    purpose: str = Field("", description="what the model is for, as the model card says it")
+    out_of_scope: str = Field("", description="what it must not be used for")
+    horizon: str = Field("", description="within what time clients leave that it predicts")
+    contact: str = Field("", description="whom to ask about the model")
+
+
 class Promotion(Section):
     margin: float = Field(
         0.0, ge=0, description="loss of F1 on the test data at which a new model still counts as not worse"
@@ -289,6 +296,7 @@ class Settings(Section):
     ingestion: Ingestion = Ingestion()
     training: Training = Training()
     deployment: DeploymentSettings = DeploymentSettings()
+    model_card: ModelCard = ModelCard()
     promotion: Promotion = Promotion()
     drift: Drift = Drift()
     risk: Risk = Risk()

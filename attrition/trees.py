@@ -200,9 +200,9 @@ class Forest:
     def _shapley(self, some: slice, pattern: Any) -> Floats:
         """Exact Shapley values of some trees, leaf by leaf, at the first split of each column; others are 0.
 
-        `pattern` has shape (trees or 1, cases), the result (trees, splits, cases). A leaf is reached when some
-        columns are the client's and others the typical one's: each of the first earns its value, each of the
-        second loses it, weighed as Shapley 1953 has it (interventional: Lundberg et al. 2020).
+        `pattern` has shape (trees or 1, cases), the result (trees, splits, cases). A leaf is reached when
+        some columns are the client's and others the typical one's. Each of the first earns its value, each
+        of the second loses it, weighed as Shapley 1953 has it (interventional: Lundberg et al. 2020).
         """
         splits = self.splits.shape[1]
         masks = self._masks[some]

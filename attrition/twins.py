@@ -62,14 +62,21 @@ def pairs(table: "pd.DataFrame", features: Sequence[str]) -> tuple[Places, Place
     return keys // len(table), keys % len(table)
 
 
-def across(test: "pd.DataFrame", training: "pd.DataFrame", features: Sequence[str]) -> Places:
-    """Places of test rows with a twin in the training data, shape (found,)."""
+def with_one_outcome(
+    test: "pd.DataFrame", training: "pd.DataFrame", features: Sequence[str], target: str
+) -> int:
+    """How many test rows have a twin in the training data; 0 where twins differ in outcome as others do."""
     import pandas as pd
 
-    both = pd.concat([test[list(features)], training[list(features)]], ignore_index=True)
+    columns = [*features, target]
+    both = pd.concat([test[columns], training[columns]], ignore_index=True)
     one, other = pairs(both, features)
     straddling = (one < len(test)) & (other >= len(test))
-    return np.unique(one[straddling])
+    one, other = one[straddling], other[straddling]
+    outcome = both[target].to_numpy()
+    if len(one) < FEWEST_PAIRS or np.mean(outcome[one] == outcome[other]) < AGREEMENT:
+        return 0
+    return len(np.unique(one))
 
 
 def _codes(table: "pd.DataFrame", features: Sequence[str]) -> NDArray[np.int32]:

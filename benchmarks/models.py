@@ -1,12 +1,12 @@
 """The whole training procedure beside its peers with their defaults, on every CSV of ../shared/data/churn.
 
-Five stratified folds, seed 0; near-identical rows stay in one fold. Choice, calibration and threshold happen inside
-each training fold. Peers get the same columns, categories as each likes them. F1 is cross-fitted: each fold with a
-threshold that was found on out-of-fold predictions of its training rows (ours) or on the other folds (peers).
+Five stratified folds, seed 0; near-identical rows stay in one fold. Choice, calibration and threshold happen
+inside each training fold. Peers get the same columns, categories as each likes them. F1 is cross-fitted: each
+fold with a threshold that was found on out-of-fold predictions of its training rows (ours) or on the other folds
+(peers).
 """
 
 import csv
-import os
 import resource
 import sys
 import warnings
@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
 
 import numpy as np
 import pandas as pd
@@ -27,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from attrition import candidates, contest, folds, scores, thresholds, twins
 from attrition.settings import Clients, Risk, Training
@@ -205,6 +203,7 @@ def _cpu() -> float:
 
 def main() -> None:
     warnings.simplefilter("ignore")
+    threadpool_limits(limits=1)
     print(f"candidates: {', '.join(candidates.CANDIDATES)}, blends; scikit-learn {candidates.libraries()}")
     for path in sorted(CHURN.glob("*.csv")):
         data = read(path)

@@ -16,7 +16,7 @@ NUMBERS = ("a", "b", "c", "d")
 CLIENTS = Clients(numeric=NUMBERS, categorical=("kind",))
 
 
-def rows(odds: Any, count: int = 1500, seed: int = 0) -> tuple[pd.DataFrame, Floats, Floats]:
+def rows(odds: Any, count: int = 1500, seed: int = 0) -> tuple[pd.DataFrame, Floats, Any]:
     """Rows with a known truth: log-odds of leaving from the columns; all clients differ."""
     random = np.random.default_rng(seed)
     table = pd.DataFrame({column: random.normal(size=count) for column in NUMBERS})
@@ -154,7 +154,10 @@ def test_near_identical_rows_with_one_outcome_stay_together() -> None:
     family = twins.groups(table, WIDE, outcome, np.arange(600))
     assert len(set(family)) == 300
     assert (family[:300] == family[300:]).all()
-    assert len(twins.across(table[:300], table[300:], WIDE)) == 300
+    table["left"] = outcome
+    assert twins.with_one_outcome(table[:300], table[300:], WIDE, "left") == 300
+    table["left"] = np.random.default_rng(1).integers(0, 2, 600)
+    assert twins.with_one_outcome(table[:300], table[300:], WIDE, "left") == 0
 
 
 def test_rows_that_are_alike_but_differ_in_outcome_are_no_twins() -> None:
