@@ -238,7 +238,7 @@ def shared_warnings(
         )
     if twin := twins.with_one_outcome(table[~shared], training_rows, clients.features, clients.target):
         warnings.append(
-            f"{twin:,} of {len(table):,} test rows are near-identical to a training row and have its outcome: "
+            f"{twin:,} of {len(table):,} test rows are near-identical to a training row with their outcome: "
             "the figures flatter"
         )
     return warnings

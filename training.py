@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attrition.contest import Contest, Contestant
+    from attrition.suggestions import Suggestion
 
     Floats = NDArray[np.float64]
 
@@ -75,6 +76,24 @@ class Reproduced:
         if self.equal:
             return f"{self.release} is reproduced: {self.rows:,} predictions are equal to the last bit."
         return f"{self.release} is not reproduced: {'; '.join(self.differences)}."
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """Columns that would pay if they were derived, as lines to paste into config.json."""
+
+    suggestions: "Sequence[Suggestion]"
+    status: str = "done"
+
+    def __str__(self) -> str:
+        if not self.suggestions:
+            return "No sum, difference or ratio of columns of like units pays out of fold."
+        lines = [
+            f"  {json.dumps(each.column)}: {json.dumps(each.formula)}   log loss falls by {each.gain:.4f} "
+            f"({each.low:.4f} to {each.high:.4f})"
+            for each in self.suggestions
+        ]
+        return "\n".join(["For clients.derived in config.json, the best first:", *lines])
 
 
 @dataclass(frozen=True)
@@ -127,6 +146,22 @@ def run(config: Config) -> Trained:
     write(config, contest, card, facts)
     left = int(rows.outcome.sum())
     return Trained(contest.model.name, len(rows.outcome), left, contest.contestants, warnings)
+
+
+def suggest(config: Config) -> Suggested:
+    """Derived columns that would pay; nothing is written."""
+    from attrition import suggestions
+
+    training = config.settings.training
+    table = read_table(contracts.compiled(config.clients), generations.require_current(config))
+    rows = sample(labelled(config.clients, table), training.max_rows, training.seed)
+    if reason := reason_not_to_train(rows):
+        raise DataError(f"{config.ingested_folder}: {reason}. Ingest more: python ingestion.py")
+    return Suggested(
+        suggestions.suggest(
+            config.clients, rows.table, rows.outcome, rows.client, training.folds, training.seed
+        )
+    )
 
 
 def reproduce(config: Config, release_id: str) -> Reproduced:
@@ -321,6 +356,7 @@ def main() -> int:
             only_reads=True,
             metavar="RELEASE",
         ),
+        stage.Action("--suggest", suggest, "say which derived columns would pay", only_reads=True),
     )
     return stage.enter("training", __doc__, run, actions)
 

@@ -2,8 +2,7 @@
 
 Five stratified folds, seed 0; near-identical rows stay in one fold. Choice, calibration and threshold happen
 inside each training fold. Peers get the same columns, categories as each likes them. F1 is cross-fitted: each
-fold with a threshold that was found on out-of-fold predictions of its training rows (ours) or on the other folds
-(peers).
+fold with a threshold found on out-of-fold predictions of its training rows (ours) or on other folds (peers).
 """
 
 import csv
