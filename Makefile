@@ -49,13 +49,14 @@ lint: .venv/.dev ## check format, habits and types of all code
 	@$(VENV_PYTHON) -m mypy
 
 .PHONY: bench
-bench: setup ## measure speed and memory
+bench: .venv/.bench ## measure models, speed and memory; ARGS="models" measures some
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
 
 .PHONY: lock
 lock: .venv/.dev ## make requirements*.txt from requirements*.in; UPGRADE=yes takes the newest releases
 	@$(LOCK) --output-file requirements.txt requirements.in
 	@$(LOCK) --output-file requirements-dev.txt requirements-dev.in
+	@$(LOCK) --output-file requirements-bench.txt requirements-bench.in
 
 .PHONY: cron
 cron: setup ## put the line of cronjob.txt into your crontab
@@ -112,4 +113,7 @@ endef
 	$(INSTALL)
 
 .venv/.dev: requirements-dev.txt .venv/.runtime
+	$(INSTALL)
+
+.venv/.bench: requirements-bench.txt .venv/.runtime
 	$(INSTALL)

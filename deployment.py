@@ -26,7 +26,7 @@ log = logging.getLogger("attrition")
 
 # how far apart the scorecard and the pickled model may be, in log-odds
 AGREEMENT = 1e-9
-PROOF_ROWS = 2_000
+ADVERSARIAL_ROWS = 10_000
 NOTE = """This folder holds the releases of the attrition-risk model. deployment.py alone writes here.
 
 current    is the live release: read `current` once, then every file below what it names
@@ -161,25 +161,33 @@ def read_candidate(config: Config) -> Candidate:
         "scorecard.json": card,
         "model.json": _read(config.model_description, "python training.py"),
         "scores.json": scores,
+        "modelcard.md": _read(config.model_card, "python scoring.py"),
     }
     return Candidate(contents, description, json.loads(scores))
 
 
 def prove(config: Config, candidate: Candidate) -> None:
-    """Raise DataError unless the scorecard says what the pickled model says, on rows of the data."""
-    import numpy as np
+    """Raise DataError unless the scorecard says what the pickled model says, on all rows and strange ones."""
+    from attrition import proof
 
     contract = contracts.compiled(config.clients)
-    table = generations.table(contract, generations.require_current(config)).tail(PROOF_ROWS)
+    found = {"the test rows": float(candidate.scores["scorecard_apart"])}
     card = scorecard.load(candidate.files["scorecard.json"])
     # the hash in model.json was checked: these are the bytes that training wrote
     model = pickle.loads(candidate.files["trainedmodel.pkl"])
-    apart = float(np.max(np.abs(card.log_odds(table) - model.log_odds(table)), initial=0.0))
-    if not apart <= AGREEMENT:
-        raise DataError(
-            f"{config.scorecard}: it differs from the trained model by {apart:.3g} in log-odds. "
-            "Run: python training.py"
-        )
+    tables = {
+        "the ingested rows": generations.table(contract, generations.require_current(config)),
+        f"{ADVERSARIAL_ROWS:,} adversarial rows": proof.adversarial(
+            card, ADVERSARIAL_ROWS, config.settings.training.seed
+        ),
+    }
+    found |= {rows: proof.apart(card, model, table) for rows, table in tables.items()}
+    for rows, apart in found.items():
+        if not apart <= AGREEMENT:
+            raise DataError(
+                f"{config.scorecard}: it differs from the trained model by {apart:.3g} in log-odds on {rows}."
+                " Run: python training.py"
+            )
 
 
 def _live_or_damaged(config: Config) -> releases.Release | None:

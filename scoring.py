@@ -1,7 +1,8 @@
 """Score the trained model on the test data: rows of other clients that it was not fitted on.
 
-Reads   trainedmodel.pkl, model.json, every *.csv of the test data folder, the ingested data of the training
-Writes  testpredictions.csv, scores.json, and last latestscore.txt: the F1 score alone
+Reads   trainedmodel.pkl, scorecard.json, model.json, every *.csv of the test data folder, the ingested data
+        of the training
+Writes  testpredictions.csv, scores.json, modelcard.md and .json, and last latestscore.txt: the F1 score alone
 
 Example: python scoring.py --json
 """
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, publisher, sources, stage, tables
+from attrition import files, generations, modelcard, publisher, sources, stage, tables
 from attrition.config import Config
 from attrition.contract import Contract, Rejected
 from attrition.errors import DataError
@@ -55,7 +56,7 @@ class Scored:
 
 
 def run(config: Config) -> Scored:
-    from attrition import scores
+    from attrition import proof, scorecard, scores
 
     contract = contracts.compiled(config.clients)
     facts = read_description(config, contract)
@@ -77,15 +78,20 @@ def run(config: Config) -> Scored:
         "left": int(outcome.sum()),
         "threshold": threshold,
         "threshold_from": facts["threshold"]["from"],
+        "scorecard_apart": proof.apart(scorecard.load(read_card(config, facts)), model, table),
         "figures": {name: asdict(figure) if figure else None for name, figure in figures.items()},
         "confusion": scores.confusion(outcome, probability, threshold),
         "calibration": scores.calibration(outcome, probability),
+        "deciles": scores.deciles(outcome, probability, ids, seed),
         "warnings": warnings,
     }
+    card = modelcard.facts(config.settings.model_card, facts, facts_of_score)
     predictions = prediction_text(ids, outcome, probability, threshold)
     if not config.dry_run:
         files.write_text(config.test_predictions, predictions)
         files.write_json(config.scores, facts_of_score)
+        files.write_json(config.model_card_facts, card)
+        files.write_text(config.model_card, modelcard.markdown(card))
         files.write_text(config.latest_score, f"{scored.f1}\n")
     return scored
 
@@ -130,6 +136,17 @@ def read_model(config: Config, facts: Mapping[str, Any]) -> "Model":
         )
     model: Model = pickle.loads(pickled)
     return model
+
+
+def read_card(config: Config, facts: Mapping[str, Any]) -> bytes:
+    """The scorecard that training wrote beside the model."""
+    try:
+        card = config.scorecard.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{config.scorecard}: there is no such file. Run: python training.py") from None
+    if hashlib.sha256(card).hexdigest() != facts["sha256"][config.scorecard.name]:
+        raise DataError(f"{config.scorecard}: this is not what training wrote. Run: python training.py")
+    return card
 
 
 def read_test_rows(config: Config, contract: Contract) -> "pd.DataFrame":
@@ -201,19 +218,30 @@ def few_warnings(outcome: "Floats") -> list[str]:
 def shared_warnings(
     contract: Contract, table: "pd.DataFrame", training_rows: "pd.DataFrame | None"
 ) -> list[str]:
-    """Rows of the test data with the same client, values and outcome as a row of the training data."""
+    """Test rows that are in the training data too, or have a twin with the same outcome there."""
     import numpy as np
     from pandas.util import hash_pandas_object
+
+    from attrition import twins
 
     if training_rows is None:
         return ["the data of this training is forgotten: rows shared with the test data cannot be found"]
     clients = contract.clients
     columns = [clients.id, *clients.numeric, *clients.categorical, clients.target]
     here, there = (hash_pandas_object(each[columns], index=False) for each in (table, training_rows))
-    shared = int(np.isin(here, there).sum())
-    if not shared:
-        return []
-    return [f"{shared:,} of {len(table):,} test rows are in the training data too: the figures flatter"]
+    shared = np.isin(here, there)
+    warnings = []
+    if shared.any():
+        warnings.append(
+            f"{int(shared.sum()):,} of {len(table):,} test rows are in the training data too: "
+            "the figures flatter"
+        )
+    if twin := twins.with_one_outcome(table[~shared], training_rows, clients.features, clients.target):
+        warnings.append(
+            f"{twin:,} of {len(table):,} test rows are near-identical to a training row with their outcome: "
+            "the figures flatter"
+        )
+    return warnings
 
 
 def as_scored(config: Config, rows: int, threshold: float, figures: Mapping[str, "Figure | None"]) -> Scored:

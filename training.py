@@ -7,41 +7,37 @@ With too little to learn from, or with a column that gives the outcome away wher
 it refuses and the older model stays.
 
 Example: python training.py --json
+         python training.py --reproduce RELEASE
 """
 
 import hashlib
+import json
 import pickle
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, publisher, stage
+from attrition import files, generations, leaks, publisher, releases, stage, thresholds
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError
 from attrition.publisher import Edition
-from attrition.settings import Clients, FromCost, FromFixed, Risk
+from attrition.settings import Clients, Risk, Training
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from attrition.candidates import Contest, Contestant
+    from attrition.contest import Contest, Contestant
+    from attrition.suggestions import Suggestion
 
     Floats = NDArray[np.float64]
 
 FEWEST_ROWS = 10
-THRESHOLD_WITHOUT_FOLDS = 0.5
-
-# a column that ranks leavers this well all alone was most likely written down after they left
-LEAK_AUC = 0.98
-# blanks in one class only are no chance below this: 11 blanks of 7,043 rows may well all be stayers
-LEAK_CHANCE = 0.001
-# a category with more values than this share of the clients names the client
-ID_LIKE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,40 @@ class Trained:
             by = f"log loss {won.log_loss:.4f} ± {won.log_loss_se:.4f} out of fold"
         noted = f" Mind: {'; '.join(self.warnings)}." if self.warnings else ""
         return f"{self.model} won ({by}), fitted on {self.rows:,} rows of which {self.left:,} left.{noted}"
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """Whether a release's predictions came out equal to the last bit, or what differs."""
+
+    release: str
+    equal: bool
+    rows: int
+    differences: Sequence[str]
+    status: str = "done"
+
+    def __str__(self) -> str:
+        if self.equal:
+            return f"{self.release} is reproduced: {self.rows:,} predictions are equal to the last bit."
+        return f"{self.release} is not reproduced: {'; '.join(self.differences)}."
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """Columns that would pay if they were derived, as lines to paste into config.json."""
+
+    suggestions: "Sequence[Suggestion]"
+    status: str = "done"
+
+    def __str__(self) -> str:
+        if not self.suggestions:
+            return "No sum, difference or ratio of columns of like units pays out of fold."
+        lines = [
+            f"  {json.dumps(each.column)}: {json.dumps(each.formula)}   log loss falls by {each.gain:.4f} "
+            f"({each.low:.4f} to {each.high:.4f})"
+            for each in self.suggestions
+        ]
+        return "\n".join(["For clients.derived in config.json, the best first:", *lines])
 
 
 @dataclass(frozen=True)
@@ -90,28 +120,88 @@ def run(config: Config) -> Trained:
     rows = sample(known, training.max_rows, training.seed)
     if reason := reason_not_to_train(rows):
         return refused(rows, [reason])
-    leaks = list(leak_alarms(config.clients, rows))
-    if leaks and training.on_leak == "stop":
-        return refused(rows, leaks)
-    contest = compete(config, rows)
-    threshold = choose_threshold(risk, contest, rows, active_clients(config.clients, table))
+    alarms = list(leaks.alarms(config.clients, rows.table, rows.outcome, rows.client))
+    if alarms and training.on_leak == "stop":
+        return refused(rows, alarms)
+    contest = compete(config.clients, training, rows)
+    active = active_clients(config.clients, table)
+    threshold = thresholds.choose(risk, contest.log_odds, rows.outcome, active)
     warnings = [
-        *leaks,
+        *alarms,
         *sample_warnings(rows, known, training.max_rows),
         *fold_warnings(contest, training.folds),
     ]
+    card = scorecard_text(contract, rows, contest, threshold, risk)
     facts = {
         **describe(rows, known, contest, warnings),
+        **portrayed(card, contest, rows),
         "threshold": {"value": threshold, "from": risk.threshold.from_},
         "seed": training.seed,
+        "training": training.model_dump(mode="json"),
         "ingested": generation.id,
         "ingested_files": ingested_files.decode("utf-8", "surrogateescape"),
         "contract": contract.fingerprint,
         "seconds": round(time.monotonic() - clock, 3),
     }
-    write(config, contest, scorecard_text(contract, rows, contest, threshold, risk), facts)
+    write(config, contest, card, facts)
     left = int(rows.outcome.sum())
     return Trained(contest.model.name, len(rows.outcome), left, contest.contestants, warnings)
+
+
+def suggest(config: Config) -> Suggested:
+    """Derived columns that would pay; nothing is written."""
+    from attrition import suggestions
+
+    training = config.settings.training
+    table = read_table(contracts.compiled(config.clients), generations.require_current(config))
+    rows = sample(labelled(config.clients, table), training.max_rows, training.seed)
+    if reason := reason_not_to_train(rows):
+        raise DataError(f"{config.ingested_folder}: {reason}. Ingest more: python ingestion.py")
+    return Suggested(
+        suggestions.suggest(
+            config.clients, rows.table, rows.outcome, rows.client, training.folds, training.seed
+        )
+    )
+
+
+def reproduce(config: Config, release_id: str) -> Reproduced:
+    """Train a release again from its recorded data, settings and seed, and compare every prediction."""
+    import numpy as np
+
+    from attrition import candidates
+
+    release = releases.by_id(config, release_id)
+    facts, contract = json.loads(release.read("model.json")), contracts.compiled(config.clients)
+    if facts["contract"] != contract.fingerprint:
+        return differs(release_id, ["clients in config.json are not those it was trained under"])
+    try:
+        generation = publisher.read(generations.shelf(config), facts["ingested"])
+    except DataError:
+        return differs(release_id, [f"its data, {facts['ingested']}, is not kept any more"])
+    here = candidates.libraries()
+    versions = [
+        f"{name} was {then}, and is {here.get(name)}"
+        for name, then in facts["libraries"].items()
+        if here.get(name) != then
+    ]
+    settings = Training.model_validate_json(json.dumps(facts["training"]))
+    table = read_table(contract, generation)
+    rows = sample(labelled(config.clients, table), settings.max_rows, settings.seed)
+    again = compete(config.clients, settings, rows).model
+    if "scikit-learn" in " ".join(versions):
+        return differs(release_id, [*versions, "its pickle needs the scikit-learn that wrote it"])
+    # its manifest was verified: these are the bytes that training wrote
+    before = pickle.loads(release.read("trainedmodel.pkl"))
+    old, new = before.predict_proba(table)[:, 1], again.predict_proba(table)[:, 1]
+    changed = int(np.sum(old != new))
+    if not changed:
+        return Reproduced(release_id, True, len(table), [])
+    told = f"{changed:,} of {len(table):,} predictions, by {np.max(np.abs(old - new)):.3g} at most"
+    return differs(release_id, [told, *versions], len(table))
+
+
+def differs(release_id: str, differences: Sequence[str], rows: int = 0) -> Reproduced:
+    return Reproduced(release_id, False, rows, differences)
 
 
 def read_table(contract: Contract, generation: Edition) -> "pd.DataFrame":
@@ -159,138 +249,25 @@ def refused(rows: Labelled, warnings: Sequence[str]) -> Trained:
     return Trained(None, len(rows.outcome), int(rows.outcome.sum()), [], warnings, status="refused")
 
 
-def leak_alarms(clients: Clients, rows: Labelled) -> Iterator[str]:
-    """Columns that know the outcome too well to have been known before it, a sentence each."""
-    for column in clients.features:
-        is_category = column in clients.categorical
-        values = rows.table[column]
-        blank = ((values == "") if is_category else values.isna()).to_numpy()
-        numbers = rates_of_others(rows, column) if is_category else values.to_numpy()
-        alarm = (
-            blank_alarm(column, blank, rows.outcome)
-            or (id_alarm(column, values[~blank].nunique(), len(set(rows.client))) if is_category else None)
-            or auc_alarm(column, numbers[~blank], rows.outcome[~blank])
-        )
-        if alarm:
-            yield alarm
+def compete(clients: Clients, training: Training, rows: Labelled) -> "Contest":
+    from attrition import contest
+
+    won = contest.contest(clients, rows.table, rows.outcome, rows.client, training, show_progress)
+    show_progress("")
+    return won
 
 
-def blank_alarm(column: str, blank: "NDArray[np.bool_]", outcome: "Floats") -> str | None:
-    count = int(blank.sum())
-    for told, mine in (("left", outcome == 1), ("stayed", outcome == 0)):
-        if count and not blank[~mine].any() and mine.mean() ** count <= LEAK_CHANCE:
-            return (
-                f"{column} is blank only in rows that {told} ({count:,} of them): was it filled in afterwards"
-            )
-    return None
-
-
-def id_alarm(column: str, different: int, clients: int) -> str | None:
-    if different <= ID_LIKE_SHARE * clients:
-        return None
-    return (
-        f"{column} has {different:,} values among {clients:,} clients: it names them, it does not group them"
-    )
-
-
-def auc_alarm(column: str, values: "Floats", outcome: "Floats") -> str | None:
-    from sklearn.metrics import roc_auc_score
-
-    if len(set(outcome)) < 2:
-        return None
-    auc = roc_auc_score(outcome, values)
-    if max(auc, 1 - auc) <= LEAK_AUC:
-        return None
-    return f"{column} alone tells who left (ROC AUC {max(auc, 1 - auc):.3f}): is it known before they leave"
-
-
-def rates_of_others(rows: Labelled, column: str) -> "Floats":
-    """For each row its category's rate of leaving among the other half of the clients, shape (rows,)."""
-    import numpy as np
-    import pandas as pd
-
-    half = np.unique(rows.client, return_inverse=True)[1] % 2
-    rates = np.empty(len(half))
-    for here in (0, 1):
-        mine = half == here
-        others = pd.Series(rows.outcome[~mine]).groupby(rows.table[column].to_numpy()[~mine]).mean()
-        rates[mine] = rows.table[column][mine].map(others).astype(float).fillna(rows.outcome.mean())
-    return rates
-
-
-def compete(config: Config, rows: Labelled) -> "Contest":
-    from attrition import candidates
-
-    training = config.settings.training
-    return candidates.contest(
-        config.clients, rows.table, rows.outcome, rows.client, training.folds, training.seed
-    )
+def show_progress(candidate: str) -> None:
+    """One line that is written over, and only on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[Ktraining: {candidate}" if candidate else "\r\x1b[K")
+        sys.stderr.flush()
 
 
 def active_clients(clients: Clients, table: "pd.DataFrame") -> int:
     """Clients whose latest row does not say that they left."""
     newest = table.drop_duplicates(clients.id, keep="last")
     return int((contracts.outcomes(clients, newest) != 1).sum())
-
-
-def choose_threshold(risk: Risk, contest: "Contest", rows: Labelled, active: int) -> float:
-    """Probability from which on a client is predicted to leave; learnt from out-of-fold ones only."""
-    if isinstance(risk.threshold, FromFixed):
-        return risk.threshold.value
-    if contest.log_odds is None:
-        return THRESHOLD_WITHOUT_FOLDS
-    choose = THRESHOLDS[risk.threshold.from_]
-    return choose(cuts(contest.log_odds, rows.outcome), risk, active)
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """Every way to divide rows by a threshold, the highest first: it flags none; shape (cuts,) each.
-
-    `flagged` rows reach the threshold, `hit` of them left; in all `rows` there are `left` who left.
-    """
-
-    threshold: "Floats"
-    flagged: "NDArray[np.intp]"
-    hit: "Floats"
-    rows: int
-    left: float
-
-
-def cuts(log_odds: "Floats", outcome: "Floats") -> Cuts:
-    """A threshold half way between each two neighbouring probabilities."""
-    import numpy as np
-    from scipy.special import expit
-
-    different, at = np.unique(-log_odds, return_inverse=True)
-    probability = np.concatenate([[1.0], expit(-different), [0.0]])
-    flagged = np.concatenate([[0], np.cumsum(np.bincount(at))])
-    hit = np.concatenate([[0.0], np.cumsum(np.bincount(at, weights=outcome))])
-    return Cuts((probability[:-1] + probability[1:]) / 2, flagged, hit, len(outcome), float(outcome.sum()))
-
-
-def best_f1(cuts: Cuts, risk: Risk, active: int) -> float:
-    return float(cuts.threshold[(2 * cuts.hit / (cuts.flagged + cuts.left)).argmax()])
-
-
-def least_cost(cuts: Cuts, risk: Risk, active: int) -> float:
-    price = risk.threshold
-    assert isinstance(price, FromCost)
-    missed, needless = cuts.left - cuts.hit, cuts.flagged - cuts.hit
-    return float(cuts.threshold[(price.missed * missed + price.needless * needless).argmin()])
-
-
-def as_many_as_fit(cuts: Cuts, risk: Risk, active: int) -> float:
-    """Flags the share of the rows that the team's capacity is of the active clients."""
-    share = min(1.0, risk.capacity / max(1, active))
-    return float(cuts.threshold[cuts.flagged <= share * cuts.rows][-1])
-
-
-THRESHOLDS: dict[str, Callable[[Cuts, Risk, int], float]] = {
-    "f1": best_f1,
-    "cost": least_cost,
-    "capacity": as_many_as_fit,
-}
 
 
 def sample_warnings(rows: Labelled, known: Labelled, most: int) -> list[str]:
@@ -307,7 +284,7 @@ def fold_warnings(contest: "Contest", wanted: int) -> list[str]:
     if contest.folds == 0:
         return [
             "too few clients of one kind to cross-validate: the first candidate was taken as it is, "
-            f"uncalibrated, and the threshold is {THRESHOLD_WITHOUT_FOLDS:g} unless it is fixed"
+            f"uncalibrated, and the threshold is {thresholds.WITHOUT_FOLDS:g} unless it is fixed"
         ]
     if contest.folds < wanted:
         return [f"{contest.folds} folds instead of {wanted}: there are no more clients of one kind"]
@@ -328,6 +305,9 @@ def describe(
         "window": "a sample of all labelled rows" if sampled else "all labelled rows",
         "trained_at": stage.now(),
         "candidates": [asdict(contestant) for contestant in contest.contestants],
+        "transparency": dict(contest.transparency),
+        "families": contest.families,
+        "weights": dict(model.weights),
         "calibration": {"slope": model.slope, "intercept": model.intercept, "kept": contest.calibrated},
         "warnings": list(warnings),
         "libraries": candidates.libraries(),
@@ -337,10 +317,21 @@ def describe(
 def scorecard_text(
     contract: Contract, rows: Labelled, contest: "Contest", threshold: float, risk: Risk
 ) -> str:
-    from attrition import scorecard
+    from attrition import translation
 
-    card = scorecard.from_model(contest.model, contract, rows.table, rows.outcome, threshold, risk)
+    card = translation.from_model(contest.model, contract, rows.table, rows.outcome, threshold, risk)
     return files.as_json(card) + "\n"
+
+
+def portrayed(card: str, contest: "Contest", rows: Labelled) -> dict[str, object]:
+    """What the model looks at: importance of every column, shapes of the strongest."""
+    from attrition import portrait, scorecard
+
+    read = scorecard.load(card.encode())
+    return {
+        "importance": portrait.importance(read, rows.table),
+        "shapes": portrait.shapes(read, contest.model, contest.models_of_folds, rows.table),
+    }
 
 
 def write(config: Config, contest: "Contest", scorecard: str, facts: Mapping[str, object]) -> None:
@@ -357,7 +348,17 @@ def write(config: Config, contest: "Contest", scorecard: str, facts: Mapping[str
 
 
 def main() -> int:
-    return stage.enter("training", __doc__, run)
+    actions = (
+        stage.Action(
+            "--reproduce",
+            reproduce,
+            "train a release again from what it recorded, and compare every prediction",
+            only_reads=True,
+            metavar="RELEASE",
+        ),
+        stage.Action("--suggest", suggest, "say which derived columns would pay", only_reads=True),
+    )
+    return stage.enter("training", __doc__, run, actions)
 
 
 if __name__ == "__main__":

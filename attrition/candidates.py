@@ -4,9 +4,8 @@ Imports scikit-learn: import this room only where a model is fitted or unpickled
 """
 
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,59 +13,66 @@ import pandas as pd
 import sklearn
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from attrition import scores
+from attrition.estimators import Bag, Bounds, Codes, Rate, Steps, Tents
 from attrition.settings import Clients
 
 Floats = NDArray[np.float64]
-Builder = Callable[[Clients, int], Pipeline]
+Builder = Callable[[Clients, pd.DataFrame, int], Pipeline]
 
 # bound on the iterations of a fit; scaled columns need far fewer
 ITERATIONS = 5000
-# hardly any shrinkage: two numbers are fitted, and they are kept only where they help out of fold
-CALIBRATION_C = 100.0
+# a path of the scorecard's trees is no longer: attrition.trees, MOST_SPLITS
+DEPTH = 7
+# of each kind; with fewer there is nothing that a flexible model could learn and a simple one could not
+ENOUGH_TO_BEND = 25
 
 
-class Bounds(TransformerMixin, BaseEstimator):
-    """Take a number outside the range seen in training for its nearest end; a column never seen is all 0.
+@dataclass(frozen=True)
+class Candidate:
+    """`build` makes the pipeline; `glass` is a sum over columns and pairs; `fewest` rows of each outcome.
 
-    A linear model has no say about what it never saw, and one typing error would outweigh all other columns.
+    `dear` candidates wait until the cheap ones are judged.
     """
 
-    def fit(self, table: Any, outcome: Any = None) -> "Bounds":
-        values = np.asarray(table, dtype=float)
-        self.low_, self.high_ = np.fmin.reduce(values), np.fmax.reduce(values)
-        return self
+    build: Builder
+    glass: bool = True
+    fewest: int = 1
+    dear: bool = False
 
-    def transform(self, table: Any) -> Floats:
-        within = np.clip(np.asarray(table, dtype=float), self.low_, self.high_)
-        return np.where(np.isnan(self.low_), 0.0, within)
+
+def constant(clients: Clients, table: pd.DataFrame, seed: int) -> Pipeline:
+    return Pipeline([("rate", Rate())])
 
 
 def signed_log(values: Floats) -> Floats:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def logistic(
-    clients: Clients, seed: int, strength: float, scale: Callable[[Floats], Floats] | None
-) -> Pipeline:
-    """Logistic regression; `strength` is scikit-learn's C, `scale` what number columns go through first.
+def logistic(strength: float, scale: Callable[[Floats], Floats] | None = None) -> Builder:
+    """Logistic regression; `strength` is scikit-learn's C, `scale` what number columns go through first."""
+    return lambda clients, table, seed: _linear(clients, ("scale", FunctionTransformer(scale)), strength)
 
-    Indicators of missing numbers are not scaled, or a single blank in ten thousand rows would weigh a hundred
-    standard deviations. A blank category is a category of its own; an unseen one counts for nothing.
+
+def spline(strength: float, knots: int) -> Builder:
+    """Logistic regression over linear splines with knots at quantiles."""
+    return lambda clients, table, seed: _linear(clients, ("scale", Tents(knots)), strength)
+
+
+def _linear(clients: Clients, scale: tuple[str, Any], strength: float) -> Pipeline:
+    """Indicators of missing numbers are not scaled, or a single blank in ten thousand rows would weigh a
+    hundred standard deviations. A blank category is a category of its own; an unseen one counts for nothing.
     """
     numbers = Pipeline(
         [
             ("bounds", Bounds()),
-            ("scale", FunctionTransformer(scale)),
+            scale,
             ("standard", StandardScaler()),
             ("missing", SimpleImputer(strategy="median", add_indicator=True)),
         ]
@@ -78,32 +84,87 @@ def logistic(
             ("categories", categories, list(clients.categorical)),
         ]
     )
-    regression = LogisticRegression(C=strength, max_iter=ITERATIONS, random_state=seed)
-    return Pipeline([("columns", columns), ("regression", regression)])
+    return Pipeline([("columns", columns), ("model", LogisticRegression(C=strength, max_iter=ITERATIONS))])
+
+
+def ebm(pairs: int) -> Builder:
+    """Explainable boosting, with at most this many pairs of columns."""
+    return _coded(lambda is_category, seed: Steps(is_category, pairs, seed))
+
+
+def boosting(**settings: Any) -> Builder:
+    """Boosted trees, bagged over folds."""
+    return _coded(lambda is_category, seed: Bag(is_category, seed=seed, **settings))
+
+
+def _coded(make: Callable[[tuple[bool, ...], int], Any]) -> Builder:
+    def build(clients: Clients, table: pd.DataFrame, seed: int) -> Pipeline:
+        codes = Codes(clients.model_numbers, clients.categorical).fit(table)
+        if not codes.kept_:
+            return constant(clients, table, seed)
+        return Pipeline([("columns", codes), ("model", make(tuple(codes.is_category), seed))])
+
+    return build
 
 
 # simplest first: of two that cannot be told apart the earlier one wins. A logarithmic scale suits
 # skewed counts: on four of five sets of churn data it lowered the log loss by three to eight standard errors
-CANDIDATES: dict[str, Builder] = {
-    "logistic_strong": lambda clients, seed: logistic(clients, seed, strength=0.05, scale=None),
-    "logistic": lambda clients, seed: logistic(clients, seed, strength=1.0, scale=None),
-    "logistic_log": lambda clients, seed: logistic(clients, seed, strength=0.2, scale=signed_log),
+CANDIDATES: dict[str, Candidate] = {
+    "constant": Candidate(constant),
+    "logistic_strong": Candidate(logistic(0.05)),
+    "logistic": Candidate(logistic(1.0)),
+    "logistic_log": Candidate(logistic(0.2, signed_log)),
+    "spline": Candidate(spline(0.1, knots=6), fewest=ENOUGH_TO_BEND),
+    "ebm": Candidate(ebm(pairs=0), fewest=ENOUGH_TO_BEND, dear=True),
+    "ebm_pairs": Candidate(ebm(pairs=20), fewest=ENOUGH_TO_BEND, dear=True),
+    "boosting": Candidate(boosting(rate=0.05, shrinkage=5.0), glass=False, fewest=ENOUGH_TO_BEND, dear=True),
+    "boosting_large": Candidate(
+        boosting(rate=0.07, leaves=24, depth=DEPTH, rounds=500, fewest=10, share=0.7),
+        glass=False,
+        fewest=ENOUGH_TO_BEND,
+        dear=True,
+    ),
+}
+BLEND = "blend"
+# what config.json may name: each stands for its variants
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "constant": ("constant",),
+    "logistic": ("logistic_strong", "logistic", "logistic_log"),
+    "spline": ("spline",),
+    "ebm": ("ebm", "ebm_pairs"),
+    "boosting": ("boosting", "boosting_large"),
+    "blend": (),
 }
 
 
 @dataclass(frozen=True)
 class Model:
-    """What trainedmodel.pkl holds: a fitted pipeline and its calibration, slope and intercept on log-odds."""
+    """What trainedmodel.pkl holds: fitted pipelines, the weight of each, and slope and intercept on log-odds.
+
+    All but a blend has one pipeline of weight 1.
+    """
 
     name: str
     features: tuple[str, ...]
-    pipeline: Pipeline
+    pipelines: Mapping[str, Pipeline]
+    weights: Mapping[str, float]
     slope: float = 1.0
     intercept: float = 0.0
 
+    @property
+    def glass(self) -> bool:
+        return all(CANDIDATES[name].glass for name in self.pipelines)
+
     def log_odds(self, table: pd.DataFrame) -> Floats:
         """Calibrated log-odds of leaving, shape (rows,)."""
-        raw: Floats = self.pipeline.decision_function(table[list(self.features)])
+        seen = table[list(self.features)]
+        raw = sum(
+            (
+                self.weights[name] * pipeline.decision_function(seen)
+                for name, pipeline in self.pipelines.items()
+            ),
+            start=np.zeros(len(table)),
+        )
         return self.slope * raw + self.intercept
 
     def predict_proba(self, table: pd.DataFrame) -> Floats:
@@ -112,148 +173,47 @@ class Model:
         return np.column_stack([expit(-log_odds), expit(log_odds)])
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """A candidate's figures over all out-of-fold predictions; None where no cross-validation was possible."""
+def fitted(
+    weights: Mapping[str, float],
+    clients: Clients,
+    table: pd.DataFrame,
+    outcome: Floats,
+    family: NDArray[np.intp],
+    seed: int,
+    name: str,
+) -> Model:
+    """The weighted sum of some candidates' log-odds, each fitted on all rows, not yet calibrated.
 
-    name: str
-    log_loss: float | None
-    log_loss_se: float | None
-    roc_auc: float | None
-    brier: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Contest:
-    """The winner, fitted on all rows and calibrated where that helped, and the contest it won.
-
-    `log_odds` are the winner's calibrated out-of-fold ones, shape (rows,); without folds (0) there are none.
+    Models that set rows aside to know when to stop set whole families aside. One thread, which is faster
+    on small tables.
     """
-
-    model: Model
-    contestants: Sequence[Contestant]
-    folds: int
-    log_odds: Floats | None
-    calibrated: bool = False
-
-
-def contest(
-    clients: Clients, table: pd.DataFrame, outcome: Floats, client: NDArray[Any], folds: int, seed: int
-) -> Contest:
-    """Let the candidates predict rows they have not seen, and fit the best on all rows.
-
-    `outcome` is 1.0 left or 0.0 stayed, `client` the ids, shape (rows,) each; both outcomes occur.
-    """
-    fold = folds_by_client(client, outcome, folds, seed)
-    if fold is None:
-        clock = time.monotonic()
-        model = fitted(next(iter(CANDIDATES)), clients, table, outcome, seed)
-        seconds = round(time.monotonic() - clock, 3)
-        return Contest(model, [Contestant(model.name, None, None, None, None, seconds)], 0, None)
-    log_odds, contestants = {}, []
-    for name in CANDIDATES:
-        clock = time.monotonic()
-        log_odds[name] = out_of_fold(name, clients, table, outcome, fold, seed)
-        contestants.append(judged(name, log_odds[name], outcome, client, time.monotonic() - clock))
-    name = chosen(log_odds, outcome, client)
-    slope, intercept = calibration(log_odds[name], outcome, client, fold)
-    model = replace(fitted(name, clients, table, outcome, seed), slope=slope, intercept=intercept)
-    calibrated = (slope, intercept) != (1.0, 0.0)
-    return Contest(model, contestants, int(fold.max()) + 1, slope * log_odds[name] + intercept, calibrated)
-
-
-def folds_by_client(client: NDArray[Any], outcome: Floats, folds: int, seed: int) -> NDArray[np.intp] | None:
-    """Fold of each row, shape (rows,), or None where not even two folds are possible.
-
-    All rows of a client are in one fold. Clients are dealt out in turn, first those who ever left, so that
-    each fold has its share. Folds are as many as the smaller class has clients, at most `folds`.
-    """
-    ids, at = np.unique(client, return_inverse=True)
-    ever = {label: np.bincount(at[outcome == label], minlength=len(ids)) > 0 for label in (0, 1)}
-    possible = min(folds, int(ever[0].sum()), int(ever[1].sum()))
-    if possible < 2:
-        return None
-    shuffled = np.random.default_rng(seed).permutation(len(ids))
-    dealt = np.concatenate([shuffled[ever[1][shuffled]], shuffled[~ever[1][shuffled]]])
-    of_client = np.empty(len(ids), dtype=np.intp)
-    of_client[dealt] = np.arange(len(ids)) % possible
-    fold = of_client[at]
-    learnable = all(len(np.unique(outcome[fold != held_out])) == 2 for held_out in range(possible))
-    return fold if learnable else None
-
-
-def out_of_fold(
-    name: str, clients: Clients, table: pd.DataFrame, outcome: Floats, fold: NDArray[np.intp], seed: int
-) -> Floats:
-    """Log-odds of each row by a model that was fitted without its fold, shape (rows,)."""
-    log_odds = np.empty(len(outcome))
-    for held_out in np.unique(fold):
-        inside = fold == held_out
-        log_odds[inside] = fitted(name, clients, table[~inside], outcome[~inside], seed).log_odds(
-            table[inside]
-        )
-    return log_odds
-
-
-def fitted(name: str, clients: Clients, table: pd.DataFrame, outcome: Floats, seed: int) -> Model:
-    """One candidate fitted on all rows, not yet calibrated; one thread, which is faster on small tables."""
+    seen = table[list(clients.features)]
+    pipelines = {}
     with threadpool_limits(limits=1):
-        pipeline = CANDIDATES[name](clients, seed).fit(table[list(clients.features)], outcome)
-    return Model(name, clients.features, pipeline)
+        for member in weights:
+            pipeline = CANDIDATES[member].build(clients, seen, seed)
+            sets_aside = isinstance(pipeline[-1], Bag | Steps)
+            pipelines[member] = pipeline.fit(
+                seen, outcome, **({"model__family": family} if sets_aside else {})
+            )
+    return Model(name, clients.features, pipelines, dict(weights))
 
 
-def judged(name: str, log_odds: Floats, outcome: Floats, client: NDArray[Any], seconds: float) -> Contestant:
-    log_loss, error = scores.mean_and_error(scores.log_losses(outcome, log_odds), client)
-    brier = float(np.mean((expit(log_odds) - outcome) ** 2))
-    return Contestant(
-        name, log_loss, error, float(roc_auc_score(outcome, log_odds)), brier, round(seconds, 3)
-    )
-
-
-def chosen(log_odds: Mapping[str, Floats], outcome: Floats, client: NDArray[Any]) -> str:
-    """The earliest candidate whose log loss is within one standard error of the lowest.
-
-    The error is that of the difference row by row, so what is hard for all does not hide which is better (the
-    one-standard-error rule of Breiman et al. 1984, paired).
-    """
-    losses = {name: scores.log_losses(outcome, each) for name, each in log_odds.items()}
-    best = min(losses, key=lambda name: losses[name].mean())
-    gaps = {name: scores.mean_and_error(each - losses[best], client) for name, each in losses.items()}
-    return next(name for name, (gap, error) in gaps.items() if gap <= error)
-
-
-def calibration(
-    log_odds: Floats, outcome: Floats, client: NDArray[Any], fold: NDArray[np.intp]
-) -> tuple[float, float]:
-    """Slope and intercept on out-of-fold log-odds (Platt 1999), or 1 and 0 where they do not pay.
-
-    They pay where, fitted on the other folds, they lower the log loss by more than a standard error.
-    """
-    crossed = np.empty(len(outcome))
-    for held_out in np.unique(fold):
-        inside = fold == held_out
-        slope, intercept = _line(log_odds[~inside], outcome[~inside])
-        crossed[inside] = slope * log_odds[inside] + intercept
-    gains = scores.log_losses(outcome, log_odds) - scores.log_losses(outcome, crossed)
-    gain, error = scores.mean_and_error(gains, client)
-    slope, intercept = _line(log_odds, outcome)
-    # a slope below zero would turn the ranking round: that is no calibration
-    return (slope, intercept) if gain > error and slope > 0 else (1.0, 0.0)
-
-
-def _line(log_odds: Floats, outcome: Floats) -> tuple[float, float]:
-    regression = LogisticRegression(C=CALIBRATION_C, max_iter=ITERATIONS)
-    with threadpool_limits(limits=1):
-        regression.fit(log_odds.reshape(-1, 1), outcome)
-    return float(regression.coef_[0, 0]), float(regression.intercept_[0])
+def entered(families: Sequence[str], fewest: int) -> list[str]:
+    """Candidates of these families that `fewest` rows of the rarer outcome are enough for, simplest first."""
+    named = {variant for family in families for variant in FAMILIES[family]}
+    found = [name for name in CANDIDATES if name in named and CANDIDATES[name].fewest <= fewest]
+    return found or ["constant"]
 
 
 def libraries() -> dict[str, str]:
     """Versions a pickled model depends on."""
+    from importlib.metadata import version
+
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pandas": pd.__version__,
         "scikit-learn": sklearn.__version__,
+        "interpret-core": version("interpret-core"),
     }

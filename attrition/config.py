@@ -102,6 +102,8 @@ class Config:
 
     latest_score = Kept("scoring", "model_folder", "latestscore.txt")
     scores = Kept("scoring", "model_folder", "scores.json")
+    model_card = Kept("scoring", "model_folder", "modelcard.md")
+    model_card_facts = Kept("scoring", "model_folder", "modelcard.json")
     test_predictions = Kept("scoring", "model_folder", "testpredictions.csv")
 
     live_model = Kept("deployment", "deployment_folder", "trainedmodel.pkl")

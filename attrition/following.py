@@ -121,7 +121,7 @@ class Live:
 
 def _misfits(clients: Clients, card: Scorecard) -> list[str]:
     """Columns that the release reads and the config does not have, or has as another kind."""
-    numbers = {term.column for term in card.terms if isinstance(term, scorecard.NumberTerm)}
+    numbers = set(card.numbers)
     texts = set(card.features) - numbers
     return sorted((numbers - set(clients.model_numbers)) | (texts - set(clients.categorical)))
 

@@ -1,7 +1,7 @@
 """A release as readers see it: resolve `current` once, verify what is read. No reader ever sees two releases.
 
 production_deployment/releases/<id>/ holds trainedmodel.pkl, latestscore.txt, ingestedfiles.txt,
-scorecard.json, model.json, scores.json and manifest.json.
+scorecard.json, model.json, scores.json, modelcard.md and manifest.json.
 """
 
 import json

@@ -1,47 +1,56 @@
 """A trained model as plain numbers: score and explain without pickle, in microseconds, with numpy alone.
 
-scorecard.json, version 1; effects are in log-odds; in a row a missing number is NaN, a missing category "":
+scorecard.json, version 2; effects are in log-odds; in a row a missing number is NaN, a missing category "":
 
-    format, version   "attrition-scorecard", 1
+    format, version   "attrition-scorecard", 2
     model             name of the candidate that won
-    threshold         {"value": 0.41, "from": "f1"}: a client is predicted to leave from this probability on
-    bands             {"high": 0.6, "medium": 0.3}: a client is in the band from this probability on
-    base              log-odds of the typical client who stayed: median of each number, mode of each category
-    terms             one for each column the model reads; an effect is the difference to the typical client
-      number          {"kind", "column", "words", "typical" (null: missing), "low", "high" (range in training,
-                      null: never seen), "scale" (linear, log), "weight", "pivot", "at_pivot", "missing"}
-                      effect = at_pivot + weight * (scale(value within low and high) - pivot);
-                      of a missing value or a column never seen: "missing"
-      category        {"kind", "column", "words", "typical", "effects": {value: effect}, "unseen"}
+    threshold         {"value": 0.41, "from": "f1"}: who is predicted to leave: from this probability on
+    bands             {"high": 0.6, "medium": 0.3}: who is in the band: from this probability on
+    base              log-odds of the typical client who stayed: medians of numbers, modes of categories
+    columns           one for each column the model reads
+      number          {"kind", "column", "words", "typical" (null: missing), "low", "high"}: the range in
+                      training, null: never seen
+      category        {"kind", "column", "words", "typical", "known"} (the values that training saw)
+    groups            lists of number columns that rise and fall together: where their effects contradict
+                      each other in a row, the strongest of them stands for all
+    terms             an effect is the difference to the typical client who stayed
+      line            {"kind", "column", "scale" (linear, log), "points", "effects", "missing"}: straight
+                      between the points of the scaled value, level beyond them
+      steps           {"kind", "column", "cuts", "effects"}: of a number below the first cut, from each cut
+                      on, and last of a missing one; {"kind", "column", "places" {value: place}, "effects"}:
+                      of a category by place, and last of an unseen one
+      pair            {"kind", "axes": [axis, axis], "effects" [[...]]}: as two steps at once
+    trees             null, or {"conditions", "splits", "left", "right", "values"}; their effect is the sum of
+                      the trees' values less that of the typical client
+      conditions      one list of questions a column: {"column", "below" (yes: value <= below) or "yes" (lists
+                      of categories), "missing" (0 or 1: answer of a missing number or an unseen category)}
+      splits          a row for each tree: which question each split asks, counted over all conditions;
+                      "left" (yes) and "right" (no) lead to a later split, or below 0 to the leaf ~number
     log-odds          base + the sum of the effects; probability = 1 / (1 + exp(-log-odds))
 
-A new kind of term is a class with the methods of NumberTerm and a line in TERMS.
+A column's effect is its Shapley value against the typical client: its own terms, its share of what it does
+together with a partner, and of the trees.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attrition import terms, trees
 from attrition.errors import ReleaseError
+from attrition.terms import Coded, Cuts, Floats, Ground, Line, Pair, Steps, Term, number, text
+from attrition.trees import Forest
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from attrition.candidates import Model
-    from attrition.contract import Contract
-    from attrition.settings import Risk
-
-Floats = NDArray[np.float64]
-
-FORMAT, VERSION = "attrition-scorecard", 1
-TOLERANCE = 1e-9
-# the contract strips every cell: no row that came through it can hold this category
-UNSEEN = " "
+FORMAT, VERSION = "attrition-scorecard", 2
+# a partner is named where what two columns do together is at least this share of the effect
+WORTH_NAMING = 0.5
 
 
 class Table(Protocol):
@@ -50,53 +59,27 @@ class Table(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-def _log(value: float) -> float:
-    return math.copysign(math.log1p(abs(value)), value)
-
-
-def _logs(values: Floats) -> Floats:
-    return np.copysign(np.log1p(np.abs(values)), values)
-
-
-# how a number counts: for one value, and for a column
-SCALES: dict[str, tuple[Callable[[float], float], Callable[[Floats], Floats]]] = {
-    "linear": (lambda value: value, lambda values: values),
-    "log": (_log, _logs),
-}
-
-
 @dataclass(frozen=True)
-class NumberTerm:
+class NumberColumn:
     column: str
     words: str
     typical: float | None
     low: float | None
     high: float | None
-    scale: str
-    weight: float
-    pivot: float
-    at_pivot: float
-    missing: float
 
-    def effect(self, value: float) -> float:
-        if math.isnan(value) or self.low is None or self.high is None:
-            return self.missing
-        within = self.low if value < self.low else self.high if value > self.high else value
-        return self.at_pivot + self.weight * (SCALES[self.scale][0](within) - self.pivot)
-
-    def effects(self, values: Any) -> Floats:
-        numbers = np.asarray(values, dtype=float)
-        if self.low is None or self.high is None:
-            return np.full(len(numbers), self.missing)
-        scaled = SCALES[self.scale][1](np.clip(numbers, self.low, self.high))
-        return np.where(np.isnan(numbers), self.missing, self.at_pivot + self.weight * (scaled - self.pivot))
+    @property
+    def usual(self) -> float:
+        return math.nan if self.typical is None else self.typical
 
     def value(self, value: Any) -> float | None:
         return None if math.isnan(value) else float(value)
 
-    def sentence(self, value: float | None) -> str:
-        here = f"{self.words} is missing" if value is None else f"{_figure(value)} {self.words}"
-        return f"{here}; typical {'missing' if self.typical is None else _figure(self.typical)}"
+    def told(self, value: float | None) -> str:
+        return f"{self.words} is missing" if value is None else f"{_figure(value)} {self.words}"
+
+    def sentence(self, value: float | None, together: str = "") -> str:
+        typical = "missing" if self.typical is None else _figure(self.typical)
+        return f"{self.told(value)}{together}; typical {typical}"
 
     def warning(self, value: float) -> str | None:
         if self.low is None or self.high is None:
@@ -109,35 +92,44 @@ class NumberTerm:
         return f"{self.words} is {_figure(value)}, outside the training range {seen}"
 
 
+class Places(dict[Any, int]):
+    """Place of each known value; whatever else is asked for has the place after the last."""
+
+    def __missing__(self, value: Any) -> int:
+        return len(self)
+
+
 @dataclass(frozen=True)
-class CategoryTerm:
+class CategoryColumn:
     column: str
     words: str
     typical: str
-    effects_of: Mapping[str, float]
-    unseen: float
+    known: tuple[str, ...]
 
-    def effect(self, value: str) -> float:
-        return self.effects_of.get(value, self.unseen)
+    @property
+    def usual(self) -> str:
+        return self.typical
 
-    def effects(self, values: Any) -> Floats:
-        known, unseen = self.effects_of, self.unseen
-        return np.array([known.get(value, unseen) for value in _plain(values)], dtype=float)
+    @cached_property
+    def place_of(self) -> "Places":
+        return Places((value, place) for place, value in enumerate(self.known))
 
     def value(self, value: Any) -> str | None:
         return value or None
 
-    def sentence(self, value: str | None) -> str:
-        here = f"{self.words} is missing" if value is None else f"{self.words} {value}"
-        return f"{here}; typical {self.typical or 'missing'}"
+    def told(self, value: str | None) -> str:
+        return f"{self.words} is missing" if value is None else f"{self.words} {value}"
+
+    def sentence(self, value: str | None, together: str = "") -> str:
+        return f"{self.told(value)}{together}; typical {self.typical or 'missing'}"
 
     def warning(self, value: str) -> str | None:
         if not value:
             return f"{self.words} is missing"
-        return None if value in self.effects_of else f"{self.words} {value!r} was not seen in training"
+        return None if value in self.place_of else f"{self.words} {value!r} was not seen in training"
 
 
-Term = NumberTerm | CategoryTerm
+Column = NumberColumn | CategoryColumn
 
 
 @dataclass(frozen=True)
@@ -158,47 +150,78 @@ class Reason:
 class Scorecard:
     model: str
     base: float
+    columns: tuple[Column, ...]
     terms: tuple[Term, ...]
+    forest: Forest | None
+    groups: tuple[tuple[int, ...], ...]
     threshold: float
     threshold_from: str
     bands: Mapping[str, float]
 
     @property
     def features(self) -> tuple[str, ...]:
-        return tuple(term.column for term in self.terms)
+        return tuple(each.column for each in self.columns)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        return tuple(each.column for each in self.columns if isinstance(each, NumberColumn))
+
+    def coded(self, table: Table) -> Coded:
+        """The columns made ready; a value that is neither text nor a number is none that was seen."""
+        numbers, categories, rows = {}, {}, 0
+        for each in self.columns:
+            values = table[each.column]
+            rows = len(values)
+            if isinstance(each, NumberColumn):
+                numbers[each.column] = np.asarray(values, dtype=float)
+            else:
+                places = map(each.place_of.__getitem__, _plain(values))
+                categories[each.column] = np.fromiter(places, dtype=np.intp, count=rows)
+        return Coded(rows, numbers, categories)
 
     def effects(self, table: Table) -> Floats:
         """Effects on the log-odds against the typical client who stayed, shape (rows, features)."""
-        return np.column_stack([term.effects(table[term.column]) for term in self.terms])
+        return self._settled(self._shares(self.coded(table)))
 
     def log_odds(self, table: Table) -> Floats:
         """Log-odds of leaving, shape (rows,): base plus the sum of the effects."""
-        return self.base + self.effects(table).sum(axis=1)
+        coded = self.coded(table)
+        total = np.full(coded.rows, self.base)
+        for term in self.terms:
+            total += term.of_table(coded)
+        return total if self.forest is None else total + self.forest.of_table(coded)
 
     def probability(self, table: Table) -> Floats:
         """Probability of leaving, shape (rows,)."""
         return _probability(self.log_odds(table))
 
     def score_row(self, row: Mapping[str, Any]) -> float:
-        """Log-odds of one row, without numpy: microseconds."""
-        return self.base + sum([term.effect(row[term.column]) for term in self.terms])
+        """Log-odds of one row, without a table: microseconds."""
+        plan = self._plan
+        places = [
+            last if (value := row[column]) != value else bisect_right(cuts, value)
+            for column, cuts, last in plan.numbers
+        ]
+        places += [place_of(row[column], last) for column, place_of, last in plan.kinds]
+        total = self.base
+        for line in plan.lines:
+            total += line.of_row(row)
+        for effects, at in plan.steps:
+            total += effects[places[at]]
+        for grid, one, other in plan.pairs:
+            total += grid[places[one]][places[other]]
+        return total if self.forest is None else total + self.forest.of_row(row)
 
-    def explain(self, table: Table, top: int | None = 3) -> list[list[Reason]]:
+    def explain(self, table: Table, top: int | None = 3) -> "Explanations":
         """For each row the reasons that raise its risk, strongest first, at most `top`.
 
-        With top=None every feature has one, whatever its sign: base and effects add up to the log-odds.
+        With top=None every feature has one, whatever its sign: base and effects add up to the log-odds. The
+        sentences are made when a row's reasons are looked at.
         """
-        effects = self.effects(table)
-        columns = [_plain(table[term.column]) for term in self.terms]
+        raw = self._shares(self.coded(table))
+        effects = self._settled(raw)
         order = np.argsort(-effects, axis=1, kind="stable")[:, :top]
-        return [
-            [
-                self._reason(at, columns[at][row], effects[row, at])
-                for at in ranked
-                if top is None or effects[row, at] > 0
-            ]
-            for row, ranked in enumerate(order)
-        ]
+        return Explanations(self, table, raw, effects, order, top)
 
     def band(self, probability: float) -> str:
         if probability >= self.bands["high"]:
@@ -207,120 +230,147 @@ class Scorecard:
 
     def warnings(self, row: Mapping[str, Any]) -> list[str]:
         """What makes a row's risk less sure: values missing, outside the training range, or never seen."""
-        found = (term.warning(row[term.column]) for term in self.terms)
+        found = (each.warning(row[each.column]) for each in self.columns)
         return [sentence for sentence in found if sentence]
 
-    def _reason(self, at: int, value: Any, effect: float) -> Reason:
-        term = self.terms[at]
-        shown = term.value(value)
-        direction = "no difference in risk" if effect == 0 else f"{'higher' if effect > 0 else 'lower'} risk"
-        sentence = f"{term.sentence(shown)}; associated with {direction}"  # type: ignore[arg-type]
-        return Reason(
-            term.column, shown, None if term.typical == "" else term.typical, float(effect), sentence
-        )
+    def _shares(self, coded: Coded) -> Floats:
+        shares = np.zeros((len(self.columns), coded.rows))
+        for term in self.terms:
+            for column, share in zip(term.columns, term.shares(coded), strict=True):
+                shares[self._place_of[column]] += share
+        if self.forest is not None:
+            for column, share in self.forest.shares(coded).items():
+                shares[self._place_of[column]] += share
+        return shares.T
+
+    def _settled(self, shares: Floats) -> Floats:
+        """Where columns that move together contradict each other, the strongest stands for all of them."""
+        settled = shares
+        for group in self.groups:
+            members = shares[:, group]
+            torn = np.flatnonzero((members > 0).any(axis=1) & (members < 0).any(axis=1))
+            if not len(torn):
+                continue
+            settled = settled.copy() if settled is shares else settled
+            leader = np.array(group)[np.abs(members[torn]).argmax(axis=1)]
+            settled[np.ix_(torn, np.array(group))] = 0.0
+            settled[torn, leader] = members[torn].sum(axis=1)
+        return settled
+
+    @cached_property
+    def _plan(self) -> "Plan":
+        return _planned(self.terms)
+
+    @cached_property
+    def _place_of(self) -> dict[str, int]:
+        return {each.column: place for place, each in enumerate(self.columns)}
+
+    @cached_property
+    def pairs_of(self) -> dict[str, list[Pair]]:
+        """The pairs that each column is part of."""
+        found: dict[str, list[Pair]] = {}
+        for term in self.terms:
+            if isinstance(term, Pair):
+                for column in term.columns:
+                    found.setdefault(column, []).append(term)
+        return found
 
 
-def from_model(
-    model: "Model",
-    contract: "Contract",
-    training_table: "pd.DataFrame",
-    outcomes: Floats,
-    threshold: float,
-    risk: "Risk",
-) -> dict[str, Any]:
-    """The scorecard of a fitted model as it stands in scorecard.json.
+@dataclass(frozen=True)
+class Plan:
+    """The terms laid out for one row: every axis once, so that a row costs a few loops and hardly a call."""
 
-    Effects are found by asking the model about the typical client with one value changed, which will do for
-    any model whose log-odds are a sum over columns. ValueError where the training rows show they are not.
-    """
-    clients = contract.clients
-    stayed = training_table[outcomes == 0]
-    typical: dict[str, Any] = {column: _median(stayed[column]) for column in clients.model_numbers}
-    typical |= {column: stayed[column].mode().iloc[0] for column in clients.categorical}
-    ask = _Asked(model, typical)
-    scale = (
-        model.pipeline["columns"].named_transformers_["numbers"]["scale"].func
-        if clients.model_numbers
-        else None
+    numbers: list[tuple[str, tuple[float, ...], int]]
+    kinds: list[tuple[str, Any, int]]
+    lines: list[Line]
+    steps: list[tuple[tuple[float, ...], int]]
+    pairs: list[tuple[list[list[float]], int, int]]
+
+
+def _planned(all_terms: Sequence[Term]) -> Plan:
+    steps = [term for term in all_terms if isinstance(term, Steps)]
+    pairs = [term for term in all_terms if isinstance(term, Pair)]
+    used = [step.axis for step in steps] + [axis for pair in pairs for axis in (pair.one, pair.other)]
+    axes = list({id(axis): axis for axis in used}.values())
+    axes.sort(key=lambda axis: not isinstance(axis, Cuts))
+    at = {id(axis): place for place, axis in enumerate(axes)}
+    return Plan(
+        [(axis.column, axis.cuts, axis.places - 1) for axis in axes if isinstance(axis, Cuts)],
+        [(axis.column, axis.place_of.get, axis.places - 1) for axis in axes if not isinstance(axis, Cuts)],
+        [term for term in all_terms if isinstance(term, Line)],
+        [(step.effects, at[id(step.axis)]) for step in steps],
+        [(pair.nested, at[id(pair.one)], at[id(pair.other)]) for pair in pairs],
     )
-    terms = [
-        _number_term(ask, column, clients.word(column), training_table[column], "log" if scale else "linear")
-        for column in clients.model_numbers
-    ]
-    terms += [
-        _category_term(ask, column, clients.word(column), training_table[column])
-        for column in clients.categorical
-    ]
-    facts = {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": model.name,
-        "threshold": {"value": threshold, "from": risk.threshold.from_},
-        "bands": risk.bands.model_dump(),
-        "base": ask.base,
-        "terms": terms,
-    }
-    found = load(json.dumps(facts).encode()).log_odds(training_table)
-    if np.max(np.abs(found - model.log_odds(training_table))) > TOLERANCE:
-        raise ValueError(f"the model {model.name} is no sum over columns: a scorecard cannot hold it")
-    return facts
 
 
-class _Asked:
-    """What a model answers for the typical client who stayed, and for one that differs in one column."""
+@dataclass(frozen=True)
+class Explanations(Sequence[list[Reason]]):
+    """The reasons of each row of a table; a row's are put into words when they are asked for."""
 
-    def __init__(self, model: "Model", typical: Mapping[str, Any]) -> None:
-        self.model, self.typical = model, typical
-        self.base = float(self._log_odds([typical])[0])
+    card: Scorecard
+    table: Table
+    raw: Floats
+    effects: Floats
+    order: NDArray[np.intp]
+    top: int | None
 
-    def effects(self, column: str, values: Sequence[Any]) -> list[float]:
-        rows = [{**self.typical, column: value} for value in values]
-        return (self._log_odds(rows) - self.base).tolist()
+    def __len__(self) -> int:
+        return len(self.effects)
 
-    def _log_odds(self, rows: Sequence[Mapping[str, Any]]) -> Floats:
-        import pandas as pd
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        row = row % len(self)
+        return [
+            self._reason(row, place, effect)
+            for place in self.order[row].tolist()
+            if (effect := float(self.effects[row, place])) > 0 or self.top is None
+        ]
 
-        columns = {
-            column: pd.Series(
-                [row[column] for row in rows], dtype=object if isinstance(value, str) else float
-            )
-            for column, value in self.typical.items()
-        }
-        return self.model.log_odds(pd.DataFrame(columns))
+    def __iter__(self) -> Iterator[list[Reason]]:
+        return (self[row] for row in range(len(self)))
 
+    @cached_property
+    def _values(self) -> list[list[Any]]:
+        return [_plain(self.table[each.column]) for each in self.card.columns]
 
-def _number_term(ask: _Asked, column: str, words: str, values: "pd.Series", scale: str) -> dict[str, Any]:
-    low, high = (None, None) if values.isna().all() else (float(values.min()), float(values.max()))
-    typical = None if math.isnan(ask.typical[column]) else float(ask.typical[column])
-    term = {"kind": "number", "column": column, "words": words, "typical": typical, "low": low, "high": high}
-    (missing,) = ask.effects(column, [math.nan])
-    weight = pivot = at_pivot = 0.0
-    if low is not None and high is not None:
-        at_low, at_high, at_pivot = ask.effects(column, [low, high, low if typical is None else typical])
-        scaled = SCALES[scale][0]
-        pivot = scaled(low if typical is None else typical)
-        weight = (at_high - at_low) / (scaled(high) - scaled(low)) if high > low else 0.0
-    return {
-        **term,
-        "scale": scale,
-        "weight": weight,
-        "pivot": pivot,
-        "at_pivot": at_pivot,
-        "missing": missing,
-    }
+    def _reason(self, row: int, place: int, effect: float) -> Reason:
+        column = self.card.columns[place]
+        shown = column.value(self._values[place][row])
+        direction = "no difference in risk" if effect == 0 else f"{'higher' if effect > 0 else 'lower'} risk"
+        told = column.sentence(shown, self._together(row, place, effect))  # type: ignore[arg-type]
+        typical = None if column.typical == "" else column.typical
+        return Reason(column.column, shown, typical, effect, f"{told}; associated with {direction}")
 
+    def _together(self, row: int, place: int, effect: float) -> str:
+        """What an effect is weighed with: columns that move together, or the partner of a strong pair."""
+        columns = self.card.columns
+        group = next((group for group in self.card.groups if place in group), ())
+        if group and self.raw[row, place] != effect:
+            others = ", ".join(columns[other].words for other in group if other != place)
+            return f" (weighed together with {others})"
+        partner, share = self._partner(row, place)
+        if partner is None or abs(share) < WORTH_NAMING * abs(effect):
+            return ""
+        value = columns[partner].value(self._values[partner][row])
+        return f" with {columns[partner].told(value)}"  # type: ignore[arg-type]
 
-def _category_term(ask: _Asked, column: str, words: str, values: "pd.Series") -> dict[str, Any]:
-    known = sorted(values.unique().tolist())
-    *effects, unseen = ask.effects(column, [*known, UNSEEN])
-    return {
-        "kind": "category",
-        "column": column,
-        "words": words,
-        "typical": ask.typical[column],
-        "effects": dict(zip(known, effects, strict=True)),
-        "unseen": unseen,
-    }
+    def _partner(self, row: int, place: int) -> tuple[int | None, float]:
+        column = self.card.columns[place].column
+        pairs = self.card.pairs_of.get(column)
+        if not pairs:
+            return None, 0.0
+        values = {each.column: [self._values[at][row]] for at, each in enumerate(self.card.columns)}
+        coded = self.card.coded(values)
+        found: tuple[int | None, float] = (None, 0.0)
+        for pair in pairs:
+            mine = pair.columns.index(column)
+            share = float(pair.shares(coded)[mine][0])
+            if abs(share) > abs(found[1]):
+                found = self.card._place_of[pair.columns[1 - mine]], share
+        return found
 
 
 def load(data: bytes) -> Scorecard:
@@ -331,56 +381,44 @@ def load(data: bytes) -> Scorecard:
             raise ValueError(
                 f"it is {facts['format']} version {facts['version']}, not {FORMAT} version {VERSION}"
             )
+        columns = tuple(COLUMNS[column["kind"]](column) for column in facts["columns"])
+        known = {each.column: each.known for each in columns if isinstance(each, CategoryColumn)}
+        ground = Ground(known, {each.column: each.usual for each in columns})
+        places = {each.column: place for place, each in enumerate(columns)}
+        if len(places) < len(columns):
+            raise ValueError("a column stands twice")
         return Scorecard(
-            model=_text(facts["model"]),
-            base=_number(facts["base"]),
-            terms=tuple(TERMS[term["kind"]](term) for term in facts["terms"]),
-            threshold=_number(facts["threshold"]["value"]),
-            threshold_from=_text(facts["threshold"]["from"]),
-            bands={band: _number(facts["bands"][band]) for band in ("high", "medium")},
+            model=text(facts["model"]),
+            base=number(facts["base"]),
+            columns=columns,
+            terms=tuple(terms.load(term, ground) for term in facts["terms"]),
+            forest=None if facts["trees"] is None else trees.load(facts["trees"], known, ground.typical),
+            groups=tuple(tuple(places[column] for column in group) for group in facts["groups"]),
+            threshold=number(facts["threshold"]["value"]),
+            threshold_from=text(facts["threshold"]["from"]),
+            bands={band: number(facts["bands"][band]) for band in ("high", "medium")},
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as fault:
         read = f"this is no scorecard that can be read ({type(fault).__name__}: {fault})"
         raise ReleaseError(f"scorecard.json: {read}. Run: python fullprocess.py --force") from None
 
 
-def _load_number(term: Mapping[str, Any]) -> NumberTerm:
-    if term["scale"] not in SCALES:
-        raise ValueError(f"unknown scale {term['scale']!r}")
-    column, words = _text(term["column"]), _text(term["words"])
+def _number_column(facts: Mapping[str, Any]) -> NumberColumn:
     typical, low, high = (
-        None if term[key] is None else _number(term[key]) for key in ("typical", "low", "high")
+        None if facts[key] is None else number(facts[key]) for key in ("typical", "low", "high")
     )
-    weight, pivot, at_pivot, missing = (
-        _number(term[key]) for key in ("weight", "pivot", "at_pivot", "missing")
-    )
-    return NumberTerm(column, words, typical, low, high, term["scale"], weight, pivot, at_pivot, missing)
+    return NumberColumn(text(facts["column"]), text(facts["words"]), typical, low, high)
 
 
-def _load_category(term: Mapping[str, Any]) -> CategoryTerm:
-    effects = {_text(value): _number(effect) for value, effect in term["effects"].items()}
-    column, words, typical = (_text(term[key]) for key in ("column", "words", "typical"))
-    return CategoryTerm(column, words, typical, effects, _number(term["unseen"]))
+def _category_column(facts: Mapping[str, Any]) -> CategoryColumn:
+    column, words, typical = (text(facts[key]) for key in ("column", "words", "typical"))
+    return CategoryColumn(column, words, typical, tuple(text(value) for value in facts["known"]))
 
 
-TERMS: dict[str, Callable[[Mapping[str, Any]], Term]] = {"number": _load_number, "category": _load_category}
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number")
-    return float(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
-    return value
-
-
-def _median(values: "pd.Series") -> float:
-    present = values.dropna()
-    return float(present.median()) if len(present) else math.nan
+COLUMNS: dict[str, Callable[[Mapping[str, Any]], Column]] = {
+    "number": _number_column,
+    "category": _category_column,
+}
 
 
 def _plain(values: Any) -> list[Any]:

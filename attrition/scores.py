@@ -5,7 +5,7 @@ client are no independent evidence (Efron & Tibshirani 1993; Field & Welsh 2007)
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-FIGURES = ("f1", "precision", "recall", "roc_auc", "pr_auc", "log_loss", "brier")
+RANKING = ("f1", "precision", "recall", "roc_auc", "pr_auc", "log_loss", "brier")
+CALIBRATION = ("slope", "intercept", "calibration_error")
+FIGURES = (*RANKING, *CALIBRATION)
+# pulls slope and intercept to 1 and 0 like a hundredth of a row: few rows may be told apart without fault
+PULL = 0.01
+NEWTON_STEPS = 25
 RESAMPLES = 1000
 # Jeffreys' prior, half a row in each cell of the confusion matrix: five rows all predicted right do not prove
 # a perfect model, though every resample of them is perfect too. A thousand rows do not feel it
@@ -21,6 +26,8 @@ GHOST = 0.5
 CELLS_AT_ONCE = 2_000_000
 LEAST_IN_BIN = 10
 CERTAIN = 1e-15
+CLIPPED = 35.0
+LONGEST_STEP = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,14 @@ def figures(
     seed: int,
     confidence: float = 0.95,
 ) -> dict[str, Figure | None]:
-    """F1, precision, recall, ROC AUC, PR AUC (average precision), log loss and Brier score.
+    """F1, precision, recall, ROC AUC, PR AUC (average precision), log loss, Brier score, and calibration.
+
+    Calibration is slope and intercept of the outcome on the log-odds (1 and 0 are perfect: Cox 1958), and the
+    expected calibration error: mean distance of predicted and observed rate over bins of equal count.
 
     `outcome` is 1.0 left or 0.0 stayed, `probability` of leaving, `clients` the ids: shape (rows,) each. What
     one class alone cannot tell is None. Without skill: flag everybody (F1), flag as many at random
-    (precision, recall), give everybody the rate of leaving (the others).
+    (precision, recall), give everybody the rate of leaving (the others; its slope counts as 0).
     """
     if len(outcome) == 0:
         return dict.fromkeys(FIGURES)
@@ -105,18 +115,66 @@ def calibration(outcome: Floats, probability: Floats, bins: int = 10) -> list[di
 
     Equal probabilities share a bin, and no bin is planned for fewer than LEAST_IN_BIN rows.
     """
-    order = np.argsort(probability, kind="stable")
-    predicted, observed = probability[order], outcome[order]
-    bins = max(1, min(bins, len(order) // LEAST_IN_BIN))
-    place = np.searchsorted(predicted, predicted, side="left") * bins // max(1, len(order))
+    place = _bins(probability, bins)
     return [
         {
-            "predicted": float(predicted[place == each].mean()),
-            "observed": float(observed[place == each].mean()),
+            "predicted": float(probability[place == each].mean()),
+            "observed": float(outcome[place == each].mean()),
             "count": int((place == each).sum()),
         }
         for each in np.unique(place)
     ]
+
+
+def _bins(probability: Floats, bins: int = 10) -> NDArray[np.intp]:
+    """Bin of each row, shape (rows,)."""
+    ordered = np.sort(probability, kind="stable")
+    bins = max(1, min(bins, len(ordered) // LEAST_IN_BIN))
+    return np.searchsorted(ordered, probability, side="left") * bins // max(1, len(ordered))
+
+
+def deciles(
+    outcome: Floats, probability: Floats, clients: NDArray[Any], seed: int, confidence: float = 0.95
+) -> list[dict[str, Any]]:
+    """What each tenth of the rows holds, the likeliest to leave first: rows, leavers, and figures.
+
+    `lift` is its rate of leaving over that of all (no skill: 1), `capture` the share of all leavers in it and
+    those before it (no skill: the share of the rows). Equal probabilities are dealt out in the order of rows.
+    """
+    if not outcome.any():
+        return []
+    client = np.unique(clients, return_inverse=True)[1]
+    tenth = np.empty(len(outcome), dtype=np.intp)
+    tenth[np.argsort(-probability, kind="stable")] = np.arange(len(outcome)) * 10 // len(outcome)
+    member = (tenth[:, None] == np.arange(10)).astype(float)
+    rows, left = _by_client(client, member), _by_client(client, member * outcome[:, None])
+
+    def drawn(counts: Floats) -> tuple[Floats, Floats]:
+        there, gone = counts @ rows, counts @ left
+        all_gone = gone.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lift = (gone / there) / (all_gone / there.sum(axis=1, keepdims=True))
+            return lift, gone.cumsum(axis=1) / all_gone
+
+    values = drawn(np.ones((1, client.max() + 1)))
+    draws = [drawn(counts) for counts, _ in _resamples(client, seed)]
+    lifts, captures = (np.concatenate(each) for each in zip(*draws, strict=True))
+    share = rows.sum(axis=0).cumsum() / len(outcome)
+    return [
+        {
+            "decile": at + 1,
+            "rows": int(rows[:, at].sum()),
+            "left": int(left[:, at].sum()),
+            "lift": _as_dict(_figure(values[0][0, at], lifts[:, at], 1.0, confidence)),
+            "capture": _as_dict(_figure(values[1][0, at], captures[:, at], float(share[at]), confidence)),
+        }
+        for at in range(10)
+        if rows[:, at].any()
+    ]
+
+
+def _as_dict(figure: Figure | None) -> dict[str, float] | None:
+    return None if figure is None else asdict(figure)
 
 
 def log_losses(outcome: Floats, log_odds: Floats) -> Floats:
@@ -170,7 +228,49 @@ def _measures(
             "precision": hit / (hit + needless),
             "recall": hit / (hit + missed),
         }
-    return {**measures, "roc_auc": roc_auc, "pr_auc": pr_auc, "log_loss": log_loss, "brier": brier}
+    ranked = {**measures, "roc_auc": roc_auc, "pr_auc": pr_auc, "log_loss": log_loss, "brier": brier}
+    return {**ranked, **_calibrations(outcome, certain, client, counts)}
+
+
+def _calibrations(
+    outcome: Floats, probability: Floats, client: NDArray[np.intp], counts: Floats
+) -> dict[str, Floats]:
+    """Slope, intercept and expected calibration error under every weighting of the clients, shape (draws,).
+
+    Slope and intercept are fitted once, and one Newton step from there for each weighting.
+    """
+    log_odds = np.log(probability / (1 - probability))
+    place = _bins(probability)
+    gaps = np.zeros((len(place), place.max() + 1))
+    gaps[np.arange(len(place)), place] = probability - outcome
+    error = np.abs(counts @ _by_client(client, gaps)).sum(axis=1) / (counts @ np.bincount(client))
+    if len(np.unique(outcome)) < 2:
+        unknown = np.full(len(counts), np.nan)
+        return {"slope": unknown, "intercept": unknown, "calibration_error": error}
+    line = np.array([0.0, 1.0])
+    for _ in range(NEWTON_STEPS):
+        line = line + _newton(line, outcome, log_odds, client, np.ones((1, client.max() + 1)))[0]
+    lines = line + _newton(line, outcome, log_odds, client, counts)
+    return {"slope": lines[:, 1], "intercept": lines[:, 0], "calibration_error": error}
+
+
+def _newton(
+    line: Floats, outcome: Floats, log_odds: Floats, client: NDArray[np.intp], counts: Floats
+) -> Floats:
+    """The step from (intercept, slope) towards the best one, under every weighting, shape (draws, 2)."""
+    fitted = 1 / (1 + np.exp(-np.clip(line[0] + line[1] * log_odds, -CLIPPED, CLIPPED)))
+    missed, spread = outcome - fitted, fitted * (1 - fitted)
+    sums = np.column_stack(
+        [missed, missed * log_odds, spread, spread * log_odds, spread * log_odds * log_odds]
+    )
+    up, up_slope, a, b, c = (counts @ _by_client(client, sums)).T
+    up, up_slope = up - PULL * line[0], up_slope - PULL * (line[1] - 1)
+    a, c = a + PULL, c + PULL
+    determinant = a * c - b * b
+    step = np.column_stack([(c * up - b * up_slope), (a * up_slope - b * up)]) / determinant[:, None]
+    # far from the best line a whole step may lead too far
+    size = np.abs(step).max(axis=1, keepdims=True)
+    return step / np.maximum(1.0, size / LONGEST_STEP)
 
 
 def _ranking(
@@ -239,6 +339,9 @@ def _no_skill(rate: float, flagged: float) -> dict[str, float]:
         "pr_auc": rate,
         "log_loss": entropy,
         "brier": rate * (1 - rate),
+        "slope": 0.0,
+        "intercept": float(np.log(rate / (1 - rate))) if 0 < rate < 1 else 0.0,
+        "calibration_error": 0.0,
     }
 
 

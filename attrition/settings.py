@@ -187,6 +187,9 @@ class Ingestion(Section):
     )
 
 
+Family = Literal["constant", "logistic", "spline", "ebm", "boosting", "blend"]
+
+
 class Training(Section):
     folds: int = Field(5, ge=2, le=20, description="folds of cross-validation")
     seed: int = Field(0, ge=0, description="seed of every random choice")
@@ -194,10 +197,24 @@ class Training(Section):
     on_leak: Literal["warn", "stop"] = Field(
         "warn", description="a column that gives the outcome away: warn, or stop"
     )
-    opaque: Literal["if_worth", "never"] = Field(
-        "if_worth", description="opaque candidates: none competes yet"
+    candidates: tuple[Family, ...] = Field(
+        ("constant", "logistic", "spline", "ebm", "boosting", "blend"),
+        min_length=1,
+        description="kinds of models that compete; fewer are faster",
     )
-    opaque_gain: Share = Field(0.02, description="gain an opaque candidate must show: none competes yet")
+    opaque: Literal["if_worth", "never"] = Field(
+        "if_worth", description="whether a model that is no sum over columns and pairs may win"
+    )
+    opaque_gain: Share = Field(
+        0.02, description="share of log loss by which such a model must beat the best glass box to win"
+    )
+
+
+class ModelCard(Section):
+    purpose: str = Field("", description="what the model is for, as the model card says it")
+    out_of_scope: str = Field("", description="what it must not be used for")
+    horizon: str = Field("", description="within what time clients leave that it predicts")
+    contact: str = Field("", description="whom to ask about the model")
 
 
 class Promotion(Section):
@@ -306,6 +323,7 @@ class Settings(Section):
     ingestion: Ingestion = Ingestion()
     training: Training = Training()
     deployment: DeploymentSettings = DeploymentSettings()
+    model_card: ModelCard = ModelCard()
     promotion: Promotion = Promotion()
     drift: Drift = Drift()
     risk: Risk = Risk()

@@ -47,12 +47,25 @@ Around = Callable[[Config, str, Callable[[Config], Any]], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Action:
-    """Something else a script can do instead of its stage, asked for by a flag of its own."""
+    """Something else a script can do instead of its stage, asked for by a flag of its own.
+
+    With a `metavar` the flag takes a value, and `run` gets it after the config.
+    """
 
     flag: str
-    run: Callable[[Config], Result]
+    run: Callable[..., Result]
     help: str
     only_reads: bool = False
+    metavar: str | None = None
+
+    def asked(self, options: argparse.Namespace) -> "Action | None":
+        """This action, its value given to it, where it was asked for."""
+        value = getattr(options, _attribute(self.flag))
+        if value is None or value is False:
+            return None
+        run = self.run
+        given = run if self.metavar is None else lambda config: run(config, value)
+        return dataclasses.replace(self, run=given)
 
 
 def enter(
@@ -69,7 +82,7 @@ def enter(
     `around` may take the place of `step`: it calls it, and does what must wait for the history line.
     """
     options = _parser(stage, doc, actions).parse_args(argv)
-    action = next((a for a in actions if getattr(options, _attribute(a.flag))), None)
+    action = next((asked for each in actions if (asked := each.asked(options))), None)
     try:
         with _machine_faults():
             result = _run(stage, action or Action("", run, ""), around or step, options)
@@ -157,7 +170,10 @@ def _parser(stage: str, doc: str | None, actions: Sequence[Action]) -> argparse.
     if actions:
         either = parser.add_mutually_exclusive_group()
         for action in actions:
-            either.add_argument(action.flag, action="store_true", help=action.help)
+            if action.metavar is None:
+                either.add_argument(action.flag, action="store_true", help=action.help)
+            else:
+                either.add_argument(action.flag, metavar=action.metavar, help=action.help)
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="config file (default: config.json of the project)"
     )

@@ -28,7 +28,7 @@ FOLDERS = {
 
 
 class Project:
-    """Folders and a config below `home`; datasets count as settled at once."""
+    """Folders and a config below `home`; datasets are settled at once, only cheap models compete."""
 
     def __init__(self, home: Path, settings: Mapping[str, Any] | None = None) -> None:
         self.home = home
@@ -38,6 +38,7 @@ class Project:
         self.configure(**(settings or {}))
 
     def configure(self, **sections: Any) -> None:
+        sections["training"] = {"candidates": ["logistic"], **sections.get("training", {})}
         settings = {**FOLDERS, "ingestion": {"settle_seconds": 0}, **sections}
         (self.home / "config.json").write_text(json.dumps(settings))
 

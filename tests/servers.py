@@ -23,6 +23,7 @@ import training
 from attrition import contract, files, ledger, publisher, releases, stage
 from attrition.config import Config
 from attrition.publisher import Edition
+from tests import cards
 from tests.projects import CHECKOUT, Project, classic_rows
 
 SECONDS = 20
@@ -115,15 +116,11 @@ def finished(config: Config, live_score: Mapping[str, Any] | None = None) -> Non
 
 def publish(config: Config, threshold: float) -> Edition:
     """Make a release live whose scorecard was written by hand: little activity means leaving."""
-    card = {
-        "format": "attrition-scorecard",
-        "version": 1,
-        "model": "by hand",
-        "threshold": {"value": threshold, "from": "f1"},
-        "bands": {"high": 0.6, "medium": 0.3},
-        "base": -1.0,
-        "terms": [_term(column, config.clients.word(column)) for column in config.clients.numeric],
-    }
+    parts = [
+        cards.number(column, config.clients.word(column), 50.0, 0.0, 500.0, weight=-0.02, missing=0.1)
+        for column in config.clients.numeric
+    ]
+    card = cards.card([column for column, _ in parts], [term for _, term in parts], -1.0, threshold)
     figures = {"f1": {"value": threshold, "low": 0.0, "high": 1.0, "no_skill": 0.1}}
     scores = {"scored_at": stage.now(), "threshold": threshold, "threshold_from": "f1", "figures": figures}
 
@@ -134,12 +131,6 @@ def publish(config: Config, threshold: float) -> Edition:
 
     facts = {"contract": contract.compiled(config.clients).fingerprint, "ingested": None}
     return publisher.publish(releases.shelf(config), fill, facts)
-
-
-def _term(column: str, words: str) -> dict[str, Any]:
-    numbers = {"typical": 50.0, "low": 0.0, "high": 500.0, "weight": -0.02, "pivot": 50.0}
-    effects = {"scale": "linear", "at_pivot": 0.0, "missing": 0.1}
-    return {"kind": "number", "column": column, "words": words, **numbers, **effects}
 
 
 def _start(home: Path, server: Server, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_a_release_holds_everything_and_the_fixed_names_lead_to_it(trained: Proj
         "ingesteddata/ingestedfiles.txt"
     )
     held = {path.name for path in (folder / "current").iterdir()}
-    assert held == {*FIXED, "scorecard.json", "model.json", "scores.json", "manifest.json"}
+    assert held == {*FIXED, "scorecard.json", "model.json", "scores.json", "modelcard.md", "manifest.json"}
     live = releases.require_live(trained.config())
     publisher.verify(live.shelf, live.edition)
     assert live.facts["libraries"].keys() >= {"python", "scikit-learn"}
@@ -165,3 +166,45 @@ def test_whoever_finds_the_folder_is_told_what_it_is(trained: Project) -> None:
     for word in ("current", "previous", "--rollback", "never"):
         assert word in told
     assert Path(trained.home / "production_deployment/README.txt").stat().st_size < 2000
+
+
+def test_a_release_is_reproduced_to_the_last_bit_or_it_says_what_differs(trained: Project) -> None:
+    release = deployment.run(trained.config()).release
+    answer = trained.json("training.py", "--reproduce", release)
+    assert (answer["equal"], answer["rows"], answer["differences"]) == (True, 120, [])
+    again = training.reproduce(trained.config(), release)
+    assert str(again) == f"{release} is reproduced: 120 predictions are equal to the last bit."
+    trained.configure(clients={"numeric": ["lastmonth_activity"]})
+    other = training.reproduce(trained.config(), release)
+    assert not other.equal and "clients in config.json" in str(other)
+
+
+def test_a_release_whose_data_is_gone_cannot_be_reproduced_and_that_is_said(trained: Project) -> None:
+    release = deployment.run(trained.config()).release
+    train_another(trained, "b.csv")
+    ingested = json.loads(releases.by_id(trained.config(), release).read("model.json"))["ingested"]
+    (trained.home / "ingesteddata" / "generations" / ingested / "manifest.json").unlink()
+    assert "is not kept any more" in str(training.reproduce(trained.config(), release))
+
+
+def test_the_model_card_has_every_heading_filled_or_not_stated(trained: Project) -> None:
+    trained.configure(model_card={"purpose": "whom to call first"})
+    scoring.run(trained.config())
+    card = trained.read("models/modelcard.md")
+    sections = dict(part.split("\n\n", 1) for part in card.split("\n## ")[1:])
+    headings = [
+        "Purpose",
+        "Out-of-scope use",
+        "Model",
+        "Data",
+        "Metrics",
+        "What it looks at",
+        "Limits",
+        "Contact",
+    ]
+    assert list(sections) == headings
+    assert sections["Purpose"].strip() == "whom to call first"
+    assert sections["Contact"].strip() == "not stated"
+    assert "not causes" in sections["Limits"]
+    facts = json.loads(trained.read("models/modelcard.json"))
+    assert facts["contact"] == "not stated" and facts["metrics"]["f1"]["value"] > 0

@@ -14,6 +14,7 @@ from attrition import contract as contracts
 from attrition import files, generations, ledger, publisher, releases
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
+from tests import cards
 from tests.projects import Project, classic_rows
 
 CLIENTS = {
@@ -32,29 +33,10 @@ ROWS = [
     "c5,,glass,,5,,  ",
 ]
 # leaving at an activity of 10 or less, or where it is missing
-CARD = {
-    "format": "attrition-scorecard",
-    "version": 1,
-    "model": "made by hand",
-    "threshold": {"value": 0.5, "from": "fixed"},
-    "bands": {"high": 0.6, "medium": 0.3},
-    "base": 0.0,
-    "terms": [
-        {
-            "kind": "number",
-            "column": "lastmonth_activity",
-            "words": "activity last month",
-            "typical": 10.0,
-            "low": 0.0,
-            "high": 1000.0,
-            "scale": "linear",
-            "weight": -0.1,
-            "pivot": 10.0,
-            "at_pivot": 0.0,
-            "missing": 1.0,
-        }
-    ],
-}
+COLUMN, LINE = cards.number(
+    "lastmonth_activity", "activity last month", 10.0, 0.0, 1000.0, weight=-0.1, missing=1.0
+)
+CARD = cards.card([COLUMN], [LINE], base=0.0, threshold=0.5)
 
 
 @pytest.fixture

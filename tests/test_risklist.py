@@ -13,6 +13,7 @@ from attrition import risklist, scorecard
 from attrition.risklist import Entry
 from attrition.scorecard import Scorecard
 from attrition.settings import Bands, Clients, Risk
+from tests import cards
 
 CLIENTS = Clients(
     id="company",
@@ -29,20 +30,12 @@ PLAIN = Clients(id="company", target="exited", numeric=("logins",), categorical=
 
 def _card(features: Sequence[str] = ("logins", "plan"), threshold: float = 0.5) -> Scorecard:
     """Risk falls with logins around a typical 10; plan "trial" adds to it."""
-    logins = {
-        "kind": "number", "column": "logins", "words": "logins last month", "typical": 10.0,
-        "low": 0.0, "high": 40.0, "scale": "linear", "weight": -0.2, "pivot": 10.0, "at_pivot": 0.0,
-        "missing": 0.5,
-    }  # fmt: skip
-    plan = {
-        "kind": "category", "column": "plan", "words": "plan", "typical": "paid",
-        "effects": {"paid": 0.0, "trial": 1.5}, "unseen": 0.25,
-    }  # fmt: skip
-    facts = {
-        "format": "attrition-scorecard", "version": 1, "model": "made by hand",
-        "threshold": {"value": threshold, "from": "fixed"}, "bands": {"high": 0.6, "medium": 0.3},
-        "base": -0.5, "terms": [term for term in (logins, plan) if term["column"] in features],
-    }  # fmt: skip
+    parts = {
+        "logins": cards.number("logins", "logins last month", 10.0, 0.0, 40.0, weight=-0.2, missing=0.5),
+        "plan": cards.category("plan", "plan", "paid", {"paid": 0.0, "trial": 1.5}, unseen=0.25),
+    }
+    taken = [parts[feature] for feature in features]
+    facts = cards.card([column for column, _ in taken], [term for _, term in taken], -0.5, threshold)
     return scorecard.load(json.dumps(facts).encode())
 
 

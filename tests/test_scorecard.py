@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attrition import candidates, files, scorecard
+from attrition import candidates, files, proof, scorecard, translation
 from attrition import contract as contracts
 from attrition.candidates import Model
 from attrition.contract import Contract
 from attrition.errors import ReleaseError
-from attrition.scorecard import Floats, NumberTerm, Scorecard
+from attrition.scorecard import Scorecard
 from attrition.settings import Clients, Risk
+from attrition.terms import Floats, Line
 from tests.projects import CHECKOUT
 
 CONTRACT = contracts.compiled(
@@ -53,33 +54,21 @@ def training_rows(rows: int = 400, seed: int = 0) -> tuple[pd.DataFrame, Floats]
 
 
 def adversarial_rows(rows: int, seed: int = 1) -> pd.DataFrame:
-    """Values missing, extreme, on the edge of the training range, and categories that training never saw."""
-    random = np.random.default_rng(seed)
-    table, _ = training_rows()
-    extremes = [np.nan, 0.0, -0.0, -1.0, 1e9, -1e9, 1e-300, 5e-324, 0.1]
-    numbers = {
-        column: random.choice(
-            np.array([*extremes, *table[column].dropna(), table[column].min(), table[column].max()]), rows
-        )
-        for column in CONTRACT.clients.numeric
-    }
-    strange = ["Plus", "nan", "None", "=1+1", "a,b", "\U0001f600", "x" * 10_000]
-    texts = {
-        "plan": random.choice([*PLANS, *strange], rows),
-        "region": random.choice([*REGIONS, "", *strange], rows),
-    }
-    return pd.DataFrame({**numbers, **{column: text.astype(object) for column, text in texts.items()}})
+    return proof.adversarial(carded(fitted()), rows, seed)
 
 
 def fitted(name: str = "logistic_log", slope: float = 1.0, intercept: float = 0.0) -> Model:
+    """A candidate, or several with "+" between them as a blend."""
+    weights = {member: 1.0 / (1 + place) for place, member in enumerate(name.split("+"))}
     table, outcome = training_rows()
-    model = candidates.fitted(name, CONTRACT.clients, table, outcome, seed=0)
+    family = np.arange(len(table))
+    model = candidates.fitted(weights, CONTRACT.clients, table, outcome, family, seed=0, name=name)
     return replace(model, slope=slope, intercept=intercept)
 
 
 def carded(model: Model, contract: Contract = CONTRACT) -> Scorecard:
     table, outcome = training_rows()
-    facts = scorecard.from_model(model, contract, table, outcome, 0.4, Risk())
+    facts = translation.from_model(model, contract, table, outcome, 0.4, Risk())
     return scorecard.load(files.as_json(facts).encode())
 
 
@@ -90,7 +79,7 @@ def card() -> Scorecard:
 
 def facts_of(card_of: Model) -> dict[str, Any]:
     table, outcome = training_rows()
-    return scorecard.from_model(card_of, CONTRACT, table, outcome, 0.4, Risk())
+    return translation.from_model(card_of, CONTRACT, table, outcome, 0.4, Risk())
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -98,20 +87,66 @@ def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (2.5, -0.7)])
-@pytest.mark.parametrize("name", candidates.CANDIDATES)
+BOOSTED = fitted("boosting")
+KINDS = [*candidates.CANDIDATES, "logistic_log+ebm_pairs", "spline+ebm+boosting"]
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, tuple[Model, Scorecard]]:
+    """Every kind of model, fitted once, and its scorecard."""
+    made = {name: fitted(name, slope=1.25, intercept=-0.7) for name in KINDS}
+    return {name: (model, carded(model)) for name, model in made.items()}
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_it_agrees_with_the_model_on_every_row_however_strange(
-    name: str, slope: float, intercept: float
+    models: Mapping[str, tuple[Model, Scorecard]], name: str
 ) -> None:
-    model = fitted(name, slope, intercept)
-    card = carded(model)
-    for table in (training_rows()[0], training_rows(2000, seed=5)[0], adversarial_rows(5000)):
+    model, card = models[name]
+    for table in (training_rows()[0], training_rows(2000, seed=5)[0], proof.adversarial(card, 10_000, 1)):
         expected = model.log_odds(table)
         assert np.isfinite(expected).all()
         assert np.max(np.abs(card.log_odds(table) - expected)) < 1e-9
         assert np.max(np.abs(card.probability(table) - model.predict_proba(table)[:, 1])) < 1e-9
-        one_by_one = [card.score_row(row) for row in rows_of(table)]
-        assert np.max(np.abs(np.array(one_by_one) - expected)) < 1e-9
+        one_by_one = [card.score_row(row) for row in rows_of(table[:500])]
+        assert np.max(np.abs(np.array(one_by_one) - expected[:500])) < 1e-9
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_reasons_add_up_for_every_kind_of_model(
+    models: Mapping[str, tuple[Model, Scorecard]], name: str
+) -> None:
+    model, card = models[name]
+    table = proof.adversarial(card, 1000, 2)
+    effects = card.effects(table)
+    assert np.max(np.abs(card.base + effects.sum(axis=1) - model.log_odds(table))) < 1e-9
+    few = card.effects(table[:50])
+    assert np.max(np.abs(few - effects[:50])) < 1e-9
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "constant"])
+def test_an_effect_is_the_exact_shapley_value_over_all_subsets_of_the_columns(
+    models: Mapping[str, tuple[Model, Scorecard]], name: str
+) -> None:
+    model, card = models[name]
+    typical = {column.column: column.usual for column in card.columns}
+    count = len(card.features)
+    for row in rows_of(proof.adversarial(card, 4, 3)):
+        subsets = [[at for at in range(count) if place >> at & 1] for place in range(2**count)]
+        mixed = [
+            {**typical, **{card.features[at]: row[card.features[at]] for at in mine}} for mine in subsets
+        ]
+        worth = model.log_odds(pd.DataFrame(mixed))
+        table = {column: [value] for column, value in row.items()}
+        found = card._shares(card.coded(table))[0]
+        for at in range(count):
+            without = [place for place in range(2**count) if not place >> at & 1]
+            expected = sum(
+                math.factorial(len(subsets[place])) * math.factorial(count - 1 - len(subsets[place]))
+                / math.factorial(count) * (worth[place | 1 << at] - worth[place])
+                for place in without
+            )  # fmt: skip
+            assert found[at] == pytest.approx(expected, abs=1e-9)
 
 
 def test_base_and_effects_add_up_to_the_log_odds(card: Scorecard) -> None:
@@ -124,18 +159,20 @@ def test_base_and_effects_add_up_to_the_log_odds(card: Scorecard) -> None:
 def test_the_typical_client_who_stayed_has_no_effects_and_the_base_as_risk(card: Scorecard) -> None:
     table, outcome = training_rows()
     stayed = table[outcome == 0]
-    typical = {term.column: math.nan if term.typical is None else term.typical for term in card.terms}
+    typical = {column.column: column.usual for column in card.columns}
     assert typical["visits"] == stayed["visits"].median()
     assert typical["plan"] == stayed["plan"].mode()[0]
-    assert card.effects({column: [value] for column, value in typical.items()}).tolist() == [[0.0] * 6]
-    assert card.score_row(typical) == card.base
+    effects = card.effects({column: [value] for column, value in typical.items()})
+    assert effects == pytest.approx(np.zeros((1, 6)), abs=1e-12)
+    assert card.score_row(typical) == pytest.approx(card.base, abs=1e-12)
 
 
 def test_reasons_are_those_that_raise_the_risk_strongest_first(card: Scorecard) -> None:
     table = adversarial_rows(500)
+    effects = card.effects(table)
     for row, reasons in enumerate(card.explain(table)):
-        effects = card.effects(table)[row]
-        assert [reason.effect for reason in reasons] == sorted(effects[effects > 0], reverse=True)[:3]
+        raising = effects[row][effects[row] > 0]
+        assert [reason.effect for reason in reasons] == sorted(raising, reverse=True)[:3]
 
 
 def test_all_reasons_together_are_the_whole_difference_to_the_typical_client(card: Scorecard) -> None:
@@ -150,7 +187,7 @@ def test_a_reason_is_a_sentence_with_the_clients_value_and_the_typical_one(card:
     row: dict[str, Any] = {**numbers, "plan": [""], "region": ["mars"]}
     (reasons,) = card.explain(row, top=None)
     told = {reason.feature: reason for reason in reasons}
-    visits = card.terms[0].typical
+    visits = card.columns[0].typical
     assert told["visits"].sentence == (
         f"3 visits last month; typical {visits:.0f}; associated with higher risk"
     )
@@ -167,8 +204,44 @@ def test_a_reason_is_a_sentence_with_the_clients_value_and_the_typical_one(card:
 
 def test_a_value_missing_in_training_has_an_effect_of_its_own(card: Scorecard) -> None:
     visits = card.terms[0]
-    assert isinstance(visits, NumberTerm)
-    assert visits.missing not in (0.0, visits.effect(visits.typical or 0.0))
+    assert isinstance(visits, Line)
+    assert visits.missing not in (0.0, visits.of_row({"visits": card.columns[0].typical}))
+
+
+def test_columns_that_move_together_do_not_contradict_each_other() -> None:
+    table, outcome = training_rows()
+    table["twice"] = 2 * table["balance"] + np.random.default_rng(0).normal(0, 1e5, len(table))
+    clients = Clients(numeric=("visits", "balance", "twice"))
+    family = np.arange(len(table))
+    model = candidates.fitted({"logistic": 1.0}, clients, table, outcome, family, 0, "logistic")
+    contract = contracts.compiled(clients)
+    facts = translation.from_model(model, contract, table, outcome, 0.4, Risk())
+    assert facts["groups"] == [["balance", "twice"]]
+    card = scorecard.load(files.as_json(facts).encode())
+    raw, effects = card._shares(card.coded(table)), card.effects(table)
+    torn = raw[:, 1] * raw[:, 2] < 0
+    assert torn.any()
+    assert (effects[:, 1] * effects[:, 2] >= 0).all()
+    assert np.max(np.abs(card.base + effects.sum(axis=1) - model.log_odds(table))) < 1e-9
+    (reasons,) = card.explain(table[torn][:1], top=None)
+    told = [reason for reason in reasons if reason.feature != "visits" and reason.effect]
+    assert len(told) == 1 and "weighed together with" in told[0].sentence
+
+
+def test_a_strong_pair_names_the_partner() -> None:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"a": random.choice([0.0, 1.0], 2000), "b": random.choice(["x", "y"], 2000)})
+    table["b"] = table["b"].astype(object)
+    odds = np.where((table["a"] == 1) == (table["b"] == "y"), 2.0, -2.0)
+    outcome = (random.random(2000) < 1 / (1 + np.exp(-odds))).astype(float)
+    clients = Clients(numeric=("a",), categorical=("b",))
+    model = candidates.fitted({"ebm_pairs": 1.0}, clients, table, outcome, np.arange(2000), 0, "ebm_pairs")
+    facts = translation.from_model(model, contracts.compiled(clients), table, outcome, 0.5, Risk())
+    card = scorecard.load(files.as_json(facts).encode())
+    typical: dict[str, Any] = {column.column: column.usual for column in card.columns}
+    other: dict[str, list[Any]] = {"a": [1.0 - typical["a"]], "b": ["x" if typical["b"] == "y" else "y"]}
+    told = [reason.sentence for reason in card.explain(other, top=None)[0]]
+    assert any(f" with b {other['b'][0]}" in sentence or " with " in sentence for sentence in told)
 
 
 @pytest.mark.parametrize(
@@ -205,15 +278,15 @@ def test_extreme_log_odds_give_probabilities_without_overflow() -> None:
     assert 0.0 <= probability[0] <= 1.0
 
 
-def test_a_model_that_is_no_sum_over_columns_has_no_scorecard() -> None:
+def test_a_scorecard_that_would_say_something_else_is_not_made() -> None:
     class Tangled(Model):
         def log_odds(self, table: pd.DataFrame) -> Floats:
             product: Floats = (table["visits"] * table["balance"]).fillna(0).to_numpy(dtype=float)
             return product
 
     model = fitted()
-    with pytest.raises(ValueError, match="no sum over columns"):
-        facts_of(Tangled(model.name, model.features, model.pipeline))
+    with pytest.raises(ValueError, match="differs from the model"):
+        facts_of(Tangled(model.name, model.features, model.pipelines, model.weights))
 
 
 def _without(*path: str | int) -> Any:
@@ -236,25 +309,49 @@ def _with(value: Any, *path: str | int) -> Any:
 
 DAMAGE: dict[str, Any] = {
     "another format": _with("shopping list", "format"),
-    "another version": _with(2, "version"),
+    "another version": _with(1, "version"),
     "no base": _without("base"),
     "no terms": _without("terms"),
+    "no columns": _without("columns"),
+    "a column twice": lambda facts: facts["columns"].append(facts["columns"][0]),
     "terms that are none": _with([1], "terms"),
     "an unknown kind": _with("tree", "terms", 0, "kind"),
     "an unknown scale": _with("cubic", "terms", 0, "scale"),
-    "a term without weight": _without("terms", 0, "weight"),
-    "a weight that is text": _with("1", "terms", 0, "weight"),
-    "a weight that is null": _with(None, "terms", 0, "weight"),
+    "a line without points": _without("terms", 0, "points"),
+    "points that fall": _with([3.0, 1.0], "terms", 0, "points"),
+    "an effect that is text": _with("1", "terms", 0, "effects", 0),
+    "an effect that is null": _with(None, "terms", 4, "effects", 0),
+    "an effect too few": lambda facts: facts["terms"][4]["effects"].pop(),
+    "a place that is none": _with(-1, "terms", 4, "places", "pro"),
+    "a term of no column": _with("nowhere", "terms", 0, "column"),
     "a base that is true": _with(True, "base"),
-    "an effect that is null": _with(None, "terms", 4, "effects", "pro"),
+    "a group of no column": _with([["nowhere"]], "groups"),
     "no band": _without("bands", "high"),
     "a threshold that is a list": _with([], "threshold"),
 }
+TREE_DAMAGE: dict[str, Any] = {
+    "a split that leads back": _with(0, "trees", "left", 0, 0),
+    "a leaf that is not there": _with(-99, "trees", "left", 0, 0),
+    "a question that nobody asks": _with(10**6, "trees", "splits", 0, 0),
+    "rows of different length": lambda facts: facts["trees"]["splits"][0].pop(),
+    "an answer of a missing value too few": lambda facts: facts["trees"]["conditions"][0]["missing"].pop(),
+    "a value that is null": _with(None, "trees", "values", 0, 0),
+    "a column that is none": _with("nowhere", "trees", "conditions", 0, "column"),
+    "no leaves": _without("trees", "values"),
+}
+
+
+@pytest.mark.parametrize("damage", TREE_DAMAGE)
+def test_damaged_trees_are_refused_with_a_sentence(damage: str) -> None:
+    facts = json.loads(json.dumps(facts_of(BOOSTED)))
+    TREE_DAMAGE[damage](facts)
+    with pytest.raises(ReleaseError, match="this is no scorecard that can be read"):
+        scorecard.load(json.dumps(facts).encode())
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_scorecard_is_refused_with_a_sentence(damage: str) -> None:
-    facts = facts_of(fitted())
+    facts = json.loads(json.dumps(facts_of(fitted())))
     DAMAGE[damage](facts)
     with pytest.raises(ReleaseError, match="this is no scorecard that can be read"):
         scorecard.load(json.dumps(facts).encode())

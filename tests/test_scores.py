@@ -40,7 +40,7 @@ def test_figures_are_those_of_scikit_learn_also_where_probabilities_are_equal(de
         "log_loss": metrics.log_loss(outcome, probability),
         "brier": metrics.brier_score_loss(outcome, probability),
     }
-    assert {name: figure(found, name).value for name in found} == pytest.approx(expected, abs=1e-12)
+    assert {name: figure(found, name).value for name in scores.RANKING} == pytest.approx(expected, abs=1e-12)
 
 
 def test_intervals_are_those_of_a_plain_bootstrap_done_one_resample_at_a_time() -> None:
@@ -101,8 +101,8 @@ def test_eight_rows_all_predicted_wrong_leave_some_hope_but_not_much() -> None:
 @pytest.mark.parametrize(
     ("label", "undefined"),
     [
-        (0.0, ["f1", "recall", "roc_auc", "pr_auc"]),
-        (1.0, ["roc_auc", "pr_auc"]),
+        (0.0, ["f1", "recall", "roc_auc", "pr_auc", "slope", "intercept"]),
+        (1.0, ["roc_auc", "pr_auc", "slope", "intercept"]),
     ],
 )
 def test_what_one_class_alone_cannot_tell_is_none_and_never_nan(label: float, undefined: list[str]) -> None:
@@ -238,3 +238,54 @@ def test_the_error_of_a_mean_is_that_of_clients_not_of_rows() -> None:
 
 def test_log_loss_from_log_odds_is_exact_where_the_probability_is_not() -> None:
     assert scores.log_losses(np.array([1.0, 0.0]), np.array([-800.0, 800.0])).tolist() == [800.0, 800.0]
+
+
+def _drawn(odds_seen: float, shift: float, rows: int = 4000) -> tuple[scores.Floats, scores.Floats]:
+    """Outcomes from known log-odds, and probabilities that stretch and shift them."""
+    random = np.random.default_rng(0)
+    truth = random.normal(-1, 1.5, rows)
+    outcome = (random.random(rows) < 1 / (1 + np.exp(-truth))).astype(float)
+    return outcome, 1 / (1 + np.exp(-(odds_seen * truth + shift)))
+
+
+def test_slope_and_intercept_tell_how_probabilities_are_stretched_and_shifted() -> None:
+    outcome, honest = _drawn(1.0, 0.0)
+    ids = np.arange(len(outcome))
+    found = scores.figures(outcome, honest, 0.5, ids, 0)
+    slope, intercept, error = (found[name] for name in scores.CALIBRATION)
+    assert slope is not None and intercept is not None and error is not None
+    assert slope.low < 1 < slope.high and slope.high - slope.low < 0.2
+    assert intercept.low < 0 < intercept.high
+    assert error.value < 0.02
+    outcome, boastful = _drawn(2.0, 1.0)
+    found = scores.figures(outcome, boastful, 0.5, ids, 0)
+    slope, intercept, error = (found[name] for name in scores.CALIBRATION)
+    assert slope is not None and intercept is not None and error is not None
+    assert slope.value == pytest.approx(0.5, abs=0.05)
+    assert intercept.value == pytest.approx(-0.5, abs=0.1)
+    assert error.value > 0.05
+
+
+def test_slope_and_intercept_are_those_of_logistic_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    outcome, probability = _drawn(1.7, -0.4, 600)
+    odds = np.log(probability / (1 - probability)).reshape(-1, 1)
+    regression = LogisticRegression(C=1e6, tol=1e-10).fit(odds, outcome)
+    found = scores.figures(outcome, probability, 0.5, np.arange(600), 0)
+    assert found["slope"] is not None and found["intercept"] is not None
+    assert found["slope"].value == pytest.approx(regression.coef_[0, 0], abs=1e-3)
+    assert found["intercept"].value == pytest.approx(regression.intercept_[0], abs=1e-3)
+
+
+def test_deciles_add_up_and_stand_beside_what_no_skill_gives() -> None:
+    outcome, probability = _drawn(1.0, 0.0, 1000)
+    table = scores.deciles(outcome, probability, np.arange(1000), 0)
+    assert [part["rows"] for part in table] == [100] * 10
+    assert sum(part["left"] for part in table) == outcome.sum()
+    captured = [part["capture"]["value"] for part in table]
+    assert captured == sorted(captured) and captured[-1] == 1
+    assert [part["capture"]["no_skill"] for part in table] == pytest.approx(np.arange(1, 11) / 10)
+    first = table[0]["lift"]
+    assert first["low"] < first["value"] < first["high"] and first["low"] > 1.5
+    assert scores.deciles(np.zeros(10), probability[:10], np.arange(10), 0) == []

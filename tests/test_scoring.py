@@ -84,7 +84,10 @@ def test_scores_json_names_the_model_the_threshold_and_every_figure_with_its_int
     assert facts["threshold"] == description["threshold"]["value"] == scored.threshold
     assert facts["threshold_from"] == "f1"
     assert (facts["rows"], facts["left"]) == (150, sum(row["outcome"] == "1" for row in predictions(trained)))
-    assert set(facts["figures"]) == {"f1", "precision", "recall", "roc_auc", "pr_auc", "log_loss", "brier"}
+    ranking = {"f1", "precision", "recall", "roc_auc", "pr_auc", "log_loss", "brier"}
+    assert set(facts["figures"]) == {*ranking, "slope", "intercept", "calibration_error"}
+    assert facts["deciles"][-1]["capture"]["value"] == 1.0
+    assert facts["scorecard_apart"] < 1e-9
     for figure in facts["figures"].values():
         assert figure["low"] < figure["value"] < figure["high"]
     assert sum(each["count"] for each in facts["calibration"]) == 150

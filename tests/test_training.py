@@ -16,7 +16,7 @@ import pytest
 import ingestion
 import training
 from attrition import contract as contracts
-from attrition import files, generations, scorecard, sources
+from attrition import files, generations, scorecard, sources, thresholds
 from attrition.config import Config
 from attrition.errors import DataError
 from tests.projects import CHECKOUT, Project
@@ -92,7 +92,7 @@ def test_the_winner_is_written_with_its_scorecard_and_a_description_that_names_b
     assert facts["rows"] == facts["clients"] == 300
     assert facts["window"] == "all labelled rows"
     assert 0 < facts["threshold"]["value"] < 1 and facts["threshold"]["from"] == "f1"
-    assert set(facts["libraries"]) == {"python", "numpy", "pandas", "scikit-learn"}
+    assert set(facts["libraries"]) == {"python", "numpy", "pandas", "scikit-learn", "interpret-core"}
     losses = {each["name"]: each["log_loss"] for each in facts["candidates"]}
     assert list(losses) == ["logistic_strong", "logistic", "logistic_log"]
     assert losses[facts["model"]] <= min(losses.values()) + 0.02
@@ -129,6 +129,8 @@ def test_the_result_has_the_keys_of_json_and_one_sentence(project: Project) -> N
         "roc_auc",
         "brier",
         "seconds",
+        "glass",
+        "note",
     }
     assert answer["sentence"].startswith(f"{answer['model']} won (log loss 0.")
     assert "\n" not in answer["sentence"]
@@ -189,8 +191,8 @@ def test_rows_whose_outcome_is_not_known_yet_are_not_trained_on(project: Project
     ]
     config = ingested(project, [*known, *unknown])
     assert training.run(config).rows == 100
-    visits = scorecard.load(config.scorecard.read_bytes()).terms[0]
-    assert isinstance(visits, scorecard.NumberTerm)
+    visits = scorecard.load(config.scorecard.read_bytes()).columns[0]
+    assert isinstance(visits, scorecard.NumberColumn)
     assert visits.high is not None and visits.high < 999999
 
 
@@ -215,11 +217,11 @@ def test_one_leaver_gives_a_model_without_cross_validation_and_says_so(project: 
 
 
 def test_rows_of_one_client_never_straddle_folds() -> None:
-    from attrition import candidates
+    from attrition import folds
 
     client = np.repeat(np.arange(40), 3)
     outcome = (np.random.default_rng(0).random(120) < 0.2).astype(float)
-    fold = candidates.folds_by_client(client, outcome, 5, seed=0)
+    fold = folds.by_client(client, outcome, 5, seed=0)
     assert fold is not None
     for each in range(40):
         assert len(set(fold[client == each])) == 1
@@ -287,33 +289,9 @@ def test_derived_columns_are_trained_on(project: Project) -> None:
     assert "tickets_per_visit" in scorecard.load(config.scorecard.read_bytes()).features
 
 
-def test_calibration_is_kept_only_where_it_pays() -> None:
-    from attrition import candidates
-
-    random = np.random.default_rng(0)
-    truth = random.normal(-1, 1.5, 4000)
-    outcome = (random.random(4000) < 1 / (1 + np.exp(-truth))).astype(float)
-    client, fold = np.arange(4000), np.arange(4000) % 5
-    assert candidates.calibration(truth, outcome, client, fold) == (1.0, 0.0)
-    slope, intercept = candidates.calibration(3 * truth - 1, outcome, client, fold)
-    assert (slope, intercept) == pytest.approx((1 / 3, 1 / 3), abs=0.05)
-    assert candidates.calibration(-truth, outcome, client, fold) == (1.0, 0.0)
-
-
-def test_of_candidates_that_cannot_be_told_apart_the_simplest_wins() -> None:
-    from attrition import candidates
-
-    random = np.random.default_rng(0)
-    truth = random.normal(size=500)
-    outcome = (random.random(500) < 1 / (1 + np.exp(-truth))).astype(float)
-    noisy = truth + random.normal(0, 0.01, 500)
-    assert candidates.chosen({"a": noisy, "b": truth}, outcome, np.arange(500)) == "a"
-    assert candidates.chosen({"a": truth * 0, "b": noisy, "c": truth}, outcome, np.arange(500)) == "b"
-
-
-def out_of_fold(config: Config, outcome: Sequence[float], probability: Sequence[float]) -> training.Cuts:
+def out_of_fold(config: Config, outcome: Sequence[float], probability: Sequence[float]) -> thresholds.Cuts:
     odds = np.log(np.array(probability) / (1 - np.array(probability)))
-    return training.cuts(odds, np.array(outcome, dtype=float))
+    return thresholds.cuts(odds, np.array(outcome, dtype=float))
 
 
 PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05]
@@ -335,7 +313,7 @@ def test_the_threshold_is_half_way_between_the_rows_it_divides(
     project.configure(risk={"threshold": risk})
     config = project.config()
     cuts = out_of_fold(config, OUTCOME, PROBABILITY)
-    choose = training.THRESHOLDS[risk["from"]]
+    choose = thresholds.THRESHOLDS[risk["from"]]
     assert choose(cuts, config.settings.risk, 100) == pytest.approx(threshold)
 
 
@@ -345,7 +323,7 @@ def test_capacity_flags_the_share_of_clients_that_the_team_can_work_on(
 ) -> None:
     project.configure(risk={"threshold": {"from": "capacity"}, "capacity": capacity})
     config = project.config()
-    threshold = training.as_many_as_fit(
+    threshold = thresholds.as_many_as_fit(
         out_of_fold(config, OUTCOME, PROBABILITY), config.settings.risk, active
     )
     assert sum(probability >= threshold for probability in PROBABILITY) == flagged
