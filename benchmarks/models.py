@@ -215,7 +215,3 @@ def run() -> None:
             cells = [f"{value:.1f}" if key == "CPU s" else f"{value:.4f}" for key, value in figures.items()]
             print(f"| {name}{f' ({note})' if note else ''} | " + " | ".join(cells) + " |")
             sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
