@@ -198,6 +198,7 @@ def datasets(generation: Edition) -> dict[str, Any]:
     return {
         "by_status": dict(Counter(dataset["status"] for dataset in listed)),
         **{count: sum(dataset[count] for dataset in listed) for count in rows},
+        "removed": [dataset["name"] for dataset in listed if dataset["status"] == "removed"],
         "set_aside": [
             {key: dataset[key] for key in ("name", "status", "reason")}
             for dataset in listed

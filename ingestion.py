@@ -8,8 +8,6 @@ Example: python ingestion.py --json
          python ingestion.py --propose-contract
 """
 
-import csv
-import io
 import logging
 import os
 import shutil
@@ -111,18 +109,22 @@ def run(config: Config) -> Ingested:
     last = last_ingestion(config)
     found, unsettled = settled(config)
     again = config.force or last.damaged or _contract_of(last.generation) != contract.fingerprint
-    extracts, position = extracted(config, last, again or _looks_new(found, unsettled, last))
+    known = _extracts(config, last)
+    news = again and bool(found or last.datasets) or _looks_new([*found, *known], unsettled, last)
+    extracts, position = extracted(config, last, known, news)
     found = [*found, *extracts]
     if not found and not last.datasets:
         raise DataError(_nothing_there(config.input_folder, unsettled))
     if not again and not _looks_new(found, unsettled, last):
         return _nothing_new(last, unsettled)
-    with bench(config, contract, last) as at:
+    with bench(config, contract, last, again) as at:
         judged, unsettled = datasets.judge(at, found, unsettled)
+        if not judged:
+            raise DataError(_nothing_there(config.input_folder, unsettled))
         changes = difference([one.seen for one in judged], last, unsettled)
         if not again and not (changes.datasets_new or changes.datasets_changed or changes.datasets_removed):
             return _nothing_new(last, unsettled)
-        _warn_of_rejected(judged, last)
+        _warn(judged, last, changes)
         seen, table = merge(at, judged, again)
         ingested = difference(seen, last, unsettled)
         if config.dry_run:
@@ -153,19 +155,24 @@ def last_ingestion(config: Config) -> Last:
     return Last(None, {}, damaged=damaged)
 
 
-def extracted(config: Config, last: Last, news: bool) -> tuple[list[Found], Mapping[str, Any] | None]:
-    """Extracts of the database so far, and a new one where it has rows beyond the last position.
+def extracted(
+    config: Config, last: Last, known: Sequence[Found], news: bool
+) -> tuple[Sequence[Found], Mapping[str, Any] | None]:
+    """The known extracts of the database, and a new one where it has rows beyond the last position.
 
     The position moves with the generation that holds the rows, so a killed run neither loses nor doubles one.
     With `news` from elsewhere a database in trouble is told, and does not hold up the rest.
     """
     settings = config.settings.database
     if settings is None or config.practice:
-        return _extracts(config, last), last.position
+        return known, last.position
     from attrition import database
 
     position = database.Position(**last.position) if last.position else database.Position()
-    place = config.extracts / f"database-{_extracts_so_far(last) + 1:06d}.csv"
+    number = 1 + max((int(name[-10:-4]) for name in last.datasets if name.startswith(EXTRACTS)), default=0)
+    if last.damaged:
+        number = 1 + max((int(file.name[-10:-4]) for file in known), default=number - 1)
+    place = config.extracts / f"database-{number:06d}.csv"
     try:
         reason = database.look(settings, os.environ, position)
         if reason and not config.dry_run:
@@ -175,7 +182,7 @@ def extracted(config: Config, last: Last, news: bool) -> tuple[list[Found], Mapp
         if not news:
             raise
         log.error("%s", fault)
-        return _extracts(config, last), last.position
+        return known, last.position
     return _extracts(config, last, place), asdict(position)
 
 
@@ -198,7 +205,7 @@ def settled(config: Config) -> tuple[list[Found], list[str]]:
 
 
 @contextmanager
-def bench(config: Config, contract: Contract, last: Last) -> Iterator[Bench]:
+def bench(config: Config, contract: Contract, last: Last, again: bool) -> Iterator[Bench]:
     """A folder to work in, beside the data, and DuckDB within the memory limit; both go afterwards."""
     root = None if config.dry_run else config.ingested_folder
     if root:
@@ -210,7 +217,8 @@ def bench(config: Config, contract: Contract, last: Last) -> Iterator[Bench]:
         folder = Path(work)
         place = config.parts if root else folder / "parts"
         with parts.engine(settings.memory_limit, folder / "spill") as engine:
-            yield Bench(contract, settings.max_rejected_share, engine, place, folder, last)
+            removed = config.removed if root else None
+            yield Bench(contract, settings.max_rejected_share, engine, place, removed, folder, last, again)
 
 
 def merge(at: Bench, judged: Sequence[Judged], again: bool) -> tuple[list[Seen], Table]:
@@ -257,6 +265,10 @@ def publish(
     generation = publisher.publish(shelf, fill, facts)
     publisher.forget(shelf, KEPT_GENERATIONS, pinned=_pinned(config))
     parts.forget(at.parts, [part for one in judged for part in (one.part, one.aside) if part])
+    gone = {f"{one.rows_from}.csv" for one in seen if one.status == "removed"}
+    for place in config.removed.iterdir() if config.removed.is_dir() else ():
+        if place.name not in gone:
+            place.unlink()
     return generation
 
 
@@ -295,30 +307,24 @@ def _write_table(at: Bench, place: Path, rows: Path, goes_on: bool) -> str:
 
 
 def _counted(seen: Seen, added: Mapping[str, int], last: Last) -> Seen:
-    """The entry with the rows that its dataset has in the table."""
-    if seen.name not in added:
-        # in the table already, or without rows in it
-        kept = last.datasets[seen.name].rows_kept if seen.name in last.datasets and seen.rows_from else 0
-        return replace(seen, rows_kept=kept)
-    rows = added[seen.name]
+    """The entry with the rows that its dataset has in the table; equal ones count for the first."""
+    # not merged anew: in the table already, or without rows in it
+    before = last.datasets[seen.name].rows_kept if seen.name in last.datasets and seen.rows_from else 0
+    rows = added.get(seen.name, before)
     if seen.status != "ingested":
         return replace(seen, rows_kept=rows)
     return replace(seen, rows_kept=rows, rows_added=rows, duplicates=seen.rows_read - seen.rejected - rows)
-
-
-def _extracts_so_far(last: Last) -> int:
-    names = (name.removeprefix(f"{EXTRACTS}database-") for name in last.datasets if name.startswith(EXTRACTS))
-    return max((int(name.removesuffix(".csv")) for name in names), default=0)
 
 
 def _extracts(config: Config, last: Last, new: Path | None = None) -> list[Found]:
     """The extracts that a generation tells of, and the new one; what else lies there a killed run left."""
     if not config.extracts.is_dir():
         return []
-    listed = sources.find(config.extracts, EXTRACTS)
-    if not config.dry_run and new is None:
+    if not config.dry_run:
         files.sweep(config.extracts)
-    return [file for file in listed if file.name in last.datasets or file.path == new]
+    listed = sources.find(config.extracts, EXTRACTS)
+    # where the list is damaged nobody can say which ones it told of: all of them, since equal rows count once
+    return [file for file in listed if last.damaged or file.name in last.datasets or file.path == new]
 
 
 def _looks_new(found: Sequence[Found], unsettled: Sequence[str], last: Last) -> bool:
@@ -341,14 +347,16 @@ def _nothing_there(folder: Path, unsettled: Sequence[str]) -> str:
     return f"{folder}: there is no dataset (*.csv) in it. Put one there and run again."
 
 
-def _warn_of_rejected(judged: Sequence[Judged], last: Last) -> None:
-    """Each rejected content is told once, not every ten minutes."""
+def _warn(judged: Sequence[Judged], last: Last, changes: Ingested) -> None:
+    """Each rejected content is told once, not every ten minutes; so is a dataset without rows."""
     told = {(seen.name, seen.sha256) for seen in last.datasets.values() if seen.status == "rejected"}
-    for seen in (one.seen for one in judged):
-        if seen.status == "rejected" and (seen.name, seen.sha256) not in told:
-            log.error(
-                "dataset %s is set aside: %s. Correct it; the others were ingested.", seen.name, seen.reason
-            )
+    news = {*changes.datasets_new, *changes.datasets_changed}
+    for one in judged:
+        name, reason = one.seen.name, one.seen.reason
+        if one.seen.status == "rejected" and (name, one.seen.sha256) not in told:
+            log.error("dataset %s is set aside: %s. Correct it; the others were ingested.", name, reason)
+        if name in news and one.part and not one.part.rows_read:
+            log.warning("dataset %s has no rows", name)
 
 
 def _contract_of(generation: Edition | None) -> str | None:
@@ -378,9 +386,8 @@ def _metrics(config: Config, seen: Sequence[Seen], last: Last) -> str:
     """The metrics so far and a line for each dataset that is new or changed."""
     kept: list[list[Any]] = []
     if last.generation:
-        kept = list(csv.reader(io.StringIO(last.generation.path("ingestionmetrics.csv").read_text("utf-8"))))[
-            1:
-        ]
+        with last.generation.path("ingestionmetrics.csv").open(encoding="utf-8", newline="") as stream:
+            kept = list(tables.read_rows(stream))[1:]
     changes = difference(seen, last, ())
     for one in seen:
         if one.name in (*changes.datasets_new, *changes.datasets_changed):

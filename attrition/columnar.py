@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from attrition.contract import NUMBER, WHITE, Contract
 
+# how rows are written for a table: no header, blank where missing
+CSV = "FORMAT csv, HEADER false, QUOTE '\"', ESCAPE '\"'"
 WHITE_SQL = " || ".join(f"chr({ord(mark)})" for mark in WHITE)
 
 

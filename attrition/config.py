@@ -93,6 +93,7 @@ class Config:
     datasets = Kept("ingestion", "ingested_folder", "datasets.json")
 
     parts = Kept("ingestion", "ingested_folder", "parts")
+    removed = Kept("ingestion", "ingested_folder", "removed")
     extracts = Kept("ingestion", "ingested_folder", "extracts")
     ingested_current = Kept("ingestion", "ingested_folder", "current")
 

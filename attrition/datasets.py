@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition import parts, sources, tables
+from attrition import files, parts, sources, tables
 from attrition.contract import Contract, Problem
 from attrition.parts import Part
 from attrition.publisher import Edition
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 log = logging.getLogger("attrition")
+
+EARLIER_STAY = "; its earlier rows stay"
+TOO_MANY = "too_many_rejected"
+# what may be read the next time although the file is the same
+RETRIED = ("cannot_open", "cannot_read")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Seen:
     stamp: Sequence[int]
     status: str
     reason: str = ""
+    code: str = ""
+    column: str = ""
     rows_from: str = ""
     rows_kept: int = 0
     rows_read: int = 0
@@ -78,8 +85,10 @@ class Bench:
     max_rejected_share: float
     engine: "DuckDBPyConnection"
     parts: Path
+    removed: Path | None
     folder: Path
     last: Last
+    again: bool
 
 
 def judge(at: Bench, found: Sequence[Found], unsettled: Sequence[str]) -> tuple[list[Judged], list[str]]:
@@ -104,16 +113,15 @@ def judge(at: Bench, found: Sequence[Found], unsettled: Sequence[str]) -> tuple[
 def _present(at: Bench, file: Found, twins: dict[str, str]) -> Judged:
     """One dataset's entry and part; what was judged before is read from its part."""
     before = at.last.datasets.get(file.name)
-    kept = parts.kept(at.contract, before.sha256, at.parts) if before and unchanged(before, file) else None
-    if before and kept:
-        return Judged(before, kept, aside=kept)
+    if before and list(before.stamp) == file.stamp and (known := _as_before(at, before, twins)):
+        return known
     seen = Seen(file.name, "", file.size, file.stamp, "ingested")
     try:
         with sources.opened(file) as descriptor:
             survey = sources.survey(descriptor)
             seen = replace(seen, sha256=survey.sha256)
-            twin = twins.setdefault(survey.sha256, file.name)
-            part = parts.make(at.engine, at.contract, survey, descriptor, at.parts)
+            part = parts.make(at.engine, at.contract, survey, descriptor, at.parts, file)
+        twin = twins.setdefault(survey.sha256, file.name)
     except Unreadable as fault:
         problem = Problem(fault.column, fault.code, fault.sentence)
         return _rejected(at, replace(seen, sha256=seen.sha256 or fault.sha256), problem, None)
@@ -126,20 +134,55 @@ def _present(at: Bench, file: Found, twins: dict[str, str]) -> Judged:
     return Judged(seen, part, aside=part)
 
 
+def _as_before(at: Bench, before: Seen, twins: Mapping[str, str]) -> Judged | None:
+    """What was judged of a content that has not changed; None where it must be read again."""
+    part = parts.kept(at.contract, before.sha256, at.parts)
+    if before.status == "ingested":
+        return Judged(before, part, aside=part) if part else None
+    if at.again or before.code in RETRIED or before.status == "removed":
+        return None
+    if before.status == "same content":
+        return Judged(before) if twins.get(before.sha256, before.name) != before.name else None
+    if before.code == TOO_MANY and part is None:
+        return None
+    fault = Problem(before.column, before.code, before.reason.removesuffix(EARLIER_STAY))
+    return Judged(before, _earlier_part(at, before.name), fault, part)
+
+
 def _absent(at: Bench, name: str, waiting: Sequence[str]) -> Judged:
     """A dataset whose file is gone, or is being written anew: its rows stay."""
     before = at.last.datasets[name]
-    seen = before if name in waiting else replace(before, status="removed")
-    return Judged(seen, _earlier_part(at, name))
+    part = _earlier_part(at, name)
+    if name in waiting:
+        return Judged(before, part)
+    if part and at.removed:
+        _keep(at, part, at.removed / f"{before.rows_from}.csv")
+    return Judged(replace(before, status="removed"), part)
+
+
+def _keep(at: Bench, part: Part, place: Path) -> None:
+    """Keep the rows of a dataset whose file is gone: what is left of it may not lie in a cache alone."""
+    if not place.exists():
+        rows = at.folder / "removed.csv"
+        header = tables.csv_text(at.contract.clients.columns, []).encode()
+        parts.write_rows(at.engine, at.contract, part, rows)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_name(f".{place.name}.tmp")
+        draft.unlink(missing_ok=True)
+        files.write_joined(draft, [header, rows])
+        files.sync_file(draft)
+        draft.rename(place)
+        rows.unlink()
 
 
 def _rejected(at: Bench, seen: Seen, fault: Problem, aside: Part | None) -> Judged:
     """A dataset set aside whole; where an earlier content of its name was ingested, those rows stay."""
     part, reason, rows_from = _earlier_part(at, seen.name), fault.message, ""
     if part:
-        reason, rows_from = f"{reason}; its earlier rows stay", at.last.datasets[seen.name].rows_from
+        reason, rows_from = f"{reason}{EARLIER_STAY}", at.last.datasets[seen.name].rows_from
     rows = aside.rows_read if aside else 0
-    seen = replace(seen, status="rejected", reason=reason, rows_from=rows_from, rows_read=rows, rejected=rows)
+    told = {"status": "rejected", "reason": reason, "code": fault.code, "column": fault.column}
+    seen = replace(seen, **told, rows_from=rows_from, rows_read=rows, rejected=rows)  # type: ignore[arg-type]
     return Judged(seen, part, fault, aside)
 
 
@@ -150,26 +193,39 @@ def _earlier_part(at: Bench, name: str) -> Part | None:
         return None
     if part := parts.kept(at.contract, before.rows_from, at.parts):
         return part
-    rows = at.folder / "earlier.csv"
-    with (
-        at.last.generation.path("finaldata.csv").open(encoding="utf-8", newline="") as table,
-        rows.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        tables.write_rows(stream, (row[:-1] for row in csv.reader(table) if row[-1] in ("dataset", name)))
+    rows = at.removed / f"{before.rows_from}.csv" if at.removed else None
+    if rows is None or not rows.is_file():
+        rows = _rows_in_table(at.last.generation, name, at.folder / "earlier.csv")
+    if rows is None:
+        log.error("the earlier rows of %s are lost: the table they stood in is damaged", name)
+        return None
     try:
         with rows.open("rb") as stream:
-            survey = replace(sources.survey(stream.fileno()), sha256=before.rows_from, plain=False)
+            survey = replace(sources.survey(stream.fileno()), plain=False)
             return parts.make(at.engine, at.contract, survey, stream.fileno(), at.parts)
     except Unreadable as fault:
         log.error("the earlier rows of %s cannot stay in the table: %s", name, fault.sentence)
         return None
 
 
+def _rows_in_table(generation: Edition, name: str, place: Path) -> Path | None:
+    """The rows that a dataset has in a table; None where the table is damaged."""
+    whole = generation.path("finaldata.csv")
+    if files.sha256(whole) != generation.manifest["files"][whole.name]["sha256"]:
+        return None
+    with (
+        whole.open(encoding="utf-8", newline="") as table,
+        place.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        tables.write_rows(stream, (row[:-1] for row in csv.reader(table) if row[-1] in ("dataset", name)))
+    return place
+
+
 def _too_many(part: Part, share: float) -> Problem:
     line, first, _ = next(part.rejected())
     broken = f"{part.rows_rejected} of its {part.rows_read} rows break the contract"
     limit = f"more than max_rejected_share ({share:g}) allows"
-    return Problem("", "too_many_rejected", f"{broken}, {limit}; line {line}: {first.message}")
+    return Problem("", TOO_MANY, f"{broken}, {limit}; line {line}: {first.message}")
 
 
 def unchanged(seen: Seen, file: Found | None) -> bool:

@@ -57,7 +57,7 @@ def merge(
     connection.execute(f"""
         COPY (SELECT {columnar.written(contract)}, list_extract([{names}], (p.file_index + 1)::BIGINT)
               FROM read_parquet({_places(fresh)}) AS p WHERE ok {first})
-        TO {columnar.literal(str(body))} (FORMAT csv, HEADER false, QUOTE '"', ESCAPE '"')
+        TO {columnar.literal(str(body))} ({columnar.CSV})
     """)
     return [source.part.accepted - dropped.get(i, 0) for i, source in enumerate(fresh, known)]
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from attrition import columnar, files, sources, tables
 from attrition import contract as contracts
 from attrition.contract import Contract, Problem
-from attrition.sources import Survey, Unreadable
+from attrition.errors import ConfigError
+from attrition.sources import Found, Survey, Unreadable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -64,16 +65,40 @@ def engine(memory_limit: str, spill: Path) -> Iterator["DuckDBPyConnection"]:
     """DuckDB in memory, within a limit; what does not fit goes into the folder `spill`."""
     import duckdb
 
-    with duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(spill)}) as connection:
+    with (
+        duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(spill)}) as connection,
+        faults(),
+    ):
         yield connection
 
 
+@contextmanager
+def faults() -> Iterator[None]:
+    """A machine's fault in DuckDB's words (a full disk, an unreadable one) as the OSError it was."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as fault:
+        raise ConfigError(f"ingestion.memory_limit: this is too little. Raise it. ({fault})") from None
+    except duckdb.Error as fault:
+        number = next((number for number in files.MACHINE_FAULTS if os.strerror(number) in str(fault)), None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number)) from fault
+
+
 def make(
-    connection: "DuckDBPyConnection", contract: Contract, survey: Survey, descriptor: int, folder: Path
+    connection: "DuckDBPyConnection",
+    contract: Contract,
+    survey: Survey,
+    descriptor: int,
+    folder: Path,
+    found: Found | None = None,
 ) -> Part:
     """The part of a dataset that was opened and surveyed; from the folder where it is there already.
 
-    Unreadable where the dataset is no use as a whole.
+    Unreadable where the dataset is no use as a whole, StillWritten where `found` has changed meanwhile.
     """
     if problem := contracts.lacking(contract, survey.header):
         raise Unreadable(problem.code, problem.message, problem.column)
@@ -83,7 +108,10 @@ def make(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as work:
         reading = Reading(connection, contract, survey, descriptor, Path(work))
-        part = (reading.direct() if survey.plain else None) or reading.cleaned()
+        with faults():
+            part = (reading.direct() if survey.plain else None) or reading.cleaned()
+        if found:
+            sources.check(found)
         for draft, final in ((part.rejects, place.with_suffix(".csv")), (part.place, place)):
             files.sync_file(draft)
             draft.rename(final)
@@ -103,6 +131,13 @@ def kept(contract: Contract, sha256: str, folder: Path) -> Part | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return part if whole else None
+
+
+def write_rows(connection: "DuckDBPyConnection", contract: Contract, part: Part, place: Path) -> None:
+    """The accepted rows of a part as CSV without a header."""
+    source = f"read_parquet({columnar.literal(str(part.place))})"
+    query = f"SELECT {columnar.written(contract)} FROM {source} WHERE ok"
+    connection.execute(f"COPY ({query}) TO {columnar.literal(str(place))} ({columnar.CSV})")
 
 
 def forget(folder: Path, used: Sequence[Part]) -> None:
@@ -138,11 +173,20 @@ class Reading:
         ).fetchall()[0]
         # the header is a line as well; a blank line, or a newline in a field, shows here
         whole = rows + ragged + 1 == self.survey.lines and first != self.survey.first_row
-        if ragged and not simple or not whole:
+        if ragged and not simple or not whole or not self._adds_up(rows):
             return None
         query = "SELECT line, any_value(csv_line) FROM unfit GROUP BY line ORDER BY line"
         self._keep_ragged(self._fetched(query) if ragged else ())
         return self._part(rows, accepted, ragged, lines_told=False)
+
+    def _adds_up(self, rows: int) -> bool:
+        """Whether no row ends in one blank cell too many: DuckDB would not tell."""
+        if self.survey.commas is None:
+            return True
+        ragged = "SELECT line, any_value(csv_line) AS text FROM unfit GROUP BY line"
+        counted = f"SELECT sum(length(text) - length(replace(text, ',', ''))) FROM ({ragged})"
+        elsewhere = self.connection.execute(counted).fetchall()[0][0] or 0
+        return (len(self.survey.header) - 1) * (rows + 1) + elsewhere == self.survey.commas
 
     def cleaned(self) -> Part:
         clean = self.folder / "clean.csv"

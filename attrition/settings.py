@@ -176,8 +176,10 @@ class Database(Section):
 
 
 class Ingestion(Section):
-    memory_limit: Name = Field(
-        "1GB", description="memory that reading and merging datasets may use; beyond it they spill to disk"
+    memory_limit: str = Field(
+        "1GB",
+        pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$",
+        description="memory that reading and merging datasets may use; beyond it they spill to disk",
     )
     max_rejected_share: Share = Field(
         0.2, description="above this share of rejected rows the whole dataset is set aside"

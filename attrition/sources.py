@@ -68,7 +68,8 @@ class Survey:
     """What a look at every byte of a dataset shows.
 
     `plain`: a row is a line, and nothing stands where simpler readers differ from the csv module. `tidy`:
-    cells begin and end with no white space but blanks.
+    cells begin and end with no white space but blanks. `commas`: how many there are; None where some may
+    stand in quotes.
     """
 
     sha256: str
@@ -78,6 +79,7 @@ class Survey:
     lines: int
     plain: bool
     tidy: bool
+    commas: int | None
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,16 @@ def opened(found: Found) -> Iterator[int]:
             if error.errno != errno.EIO:
                 raise
             raise Unreadable("cannot_read", f"it cannot be read ({error.strerror})") from None
-        now = _look(found.path)
-        if now is None or now.stamp != found.stamp:
-            raise StillWritten(found.name)
+        check(found)
     finally:
         os.close(descriptor)
+
+
+def check(found: Found) -> None:
+    """StillWritten where a file is another one than it was found to be."""
+    now = _look(found.path)
+    if now is None or now.stamp != found.stamp:
+        raise StillWritten(found.name)
 
 
 def read(found: Found) -> Dataset:
@@ -184,8 +191,9 @@ def _survey(pieces: Iterable[bytes]) -> Survey:
         unreadable.sha256 = digest.hexdigest()
         raise
     count = line_ends + (not last.endswith(b"\n"))
-    plain = seen.plain(line_ends) and first_row == 2
-    return Survey(digest.hexdigest(), size, header, first_row, count, plain, not seen.white)
+    plain = seen.plain(line_ends) and first_row == 2 and not (seen.quoted and last.endswith(b","))
+    commas = None if seen.quoted else seen.commas
+    return Survey(digest.hexdigest(), size, header, first_row, count, plain, not seen.white, commas)
 
 
 class _Decoder:
@@ -211,19 +219,25 @@ class _Marks:
     """Bytes that decide whether a simpler reader than the csv module reads the same."""
 
     def __init__(self) -> None:
-        self.returns, self.quoted, self.white, self.blanks_at_quotes = 0, False, False, False
+        self.returns, self.commas, self.pieces = 0, 0, 0
+        self.quoted, self.white, self.doubtful = False, False, False
 
     def look(self, piece: bytes) -> None:
         if b"\r" in piece:
             self.returns += piece.count(b"\r\n")
             self.white |= piece.count(b"\r") != piece.count(b"\r\n") + piece.endswith(b"\r")
-        self.quoted |= b'"' in piece
+        # the first byte was looked at with the piece before
+        self.commas += piece.count(b",", 1 if self.pieces else 0)
+        if not self.quoted and b'"' in piece:
+            # whether rows before this piece ended in a comma was not looked for
+            self.quoted, self.doubtful = True, self.pieces > 0
+        self.pieces += 1
         self.white |= any(mark in piece for mark in (b"\t", b"\v", b"\f"))
         if self.quoted:
-            self.blanks_at_quotes |= b'" ' in piece or b' "' in piece
+            self.doubtful |= any(marks in piece for marks in (b'" ', b' "', b",\n", b",\r"))
 
     def plain(self, line_ends: int) -> bool:
-        return self.returns in (0, line_ends) and not (self.quoted and (self.blanks_at_quotes or self.white))
+        return self.returns in (0, line_ends) and not (self.quoted and (self.doubtful or self.white))
 
 
 def _check(first: bytes, fault: Unreadable | None) -> None:

@@ -80,7 +80,9 @@ def owners() -> dict[str, str]:
         folder = {"ingesteddata/:": "ingested_folder", "models/:": "model_folder"}.get(
             places.split()[0], "deployment_folder"
         )
-        for name in re.findall(r"[\w.]+\.\w+|current|previous|reports|parts|extracts", places.split(":")[-1]):
+        for name in re.findall(
+            r"[\w.]+\.\w+|current|previous|reports|parts|extracts|removed", places.split(":")[-1]
+        ):
             told[f"{folder}/{name}"] = writer
     return told
 
