@@ -113,6 +113,8 @@ def gather(config: Config, release: Release, generation: Edition) -> Facts:
         entries=entries,
         gone=len(gone),
         pictures=pictures,
+        importance=importance(model),
+        shapes=shapes(model, {column.column: column.typical for column in card.columns}),
         findings=sorted(found, key=lambda finding: pages.LEVELS.index(finding.level)),
         commands=[(_command(config, command), meaning) for command, meaning in COMMANDS.items()],
         default_command=_command(config, "fullprocess.py"),
@@ -143,6 +145,21 @@ def trend(past: trends.Past) -> Picture | None:
         [run.rejected for run in runs],
         [run.seconds for run in runs],
     )
+
+
+def importance(model: Mapping[str, Any]) -> Picture | None:
+    """The strongest columns as a picture; None where the model looks at none, or has no facts about it."""
+    features = model.get("importance", [])
+    if not any(each["mean_effect"] for each in features):
+        return None
+    return plots.importance_picture(features)
+
+
+def shapes(model: Mapping[str, Any], typical: Mapping[str, float | str | None]) -> list[Picture]:
+    """The strongest columns' shapes, all at one scale, each with the typical value of a client who stayed."""
+    facts = model.get("shapes", [])
+    reach = plots.reach_of(facts)
+    return [plots.shape_picture(each, typical.get(each["feature"]), reach) for each in facts]
 
 
 def not_live(config: Config, release: Release) -> str | None:

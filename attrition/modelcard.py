@@ -52,7 +52,7 @@ def facts(stated: ModelCard, model: Mapping[str, Any], scores: Mapping[str, Any]
             "test_left": scores["left"],
         },
         "metrics": scores["figures"],
-        "looks_at": model["importance"],
+        "looks_at": model.get("importance"),
         "limits": [*LIMITS, horizon, *model["warnings"], *scores["warnings"]],
         "contact": stated.contact or NOT_STATED,
     }

@@ -92,6 +92,8 @@ class Facts:
     entries: Sequence[Entry]
     gone: int
     pictures: Sequence[Picture]
+    importance: Picture | None
+    shapes: Sequence[Picture]
     findings: Sequence[Finding]
     commands: Sequence[tuple[str, str]]
     default_command: str

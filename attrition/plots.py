@@ -6,6 +6,7 @@ An SVG takes its colours from the page's colour scheme, light or dark; a PNG is 
 import base64
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # an SVG of many points can outgrow the picture of it
@@ -43,11 +45,18 @@ STYLE = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "svg.hashsalt": "attrition",
+    # a dollar sign in a column's words is no formula
+    "text.parse_math": False,
 }
 # the matrix keeps to light blues with one dark ink, whatever the scheme: readable in every cell
 CELL_INK, LIGHT_BLUES = "#0f2238", {"vmin": 0.0, "vmax": 1.8}
 # of the normal distribution: for intervals that hold 95 % of the time
 Z95 = 1.959964
+MOST_FEATURES = 10
+LONGEST_LABEL = 28
+MISSING = "missing"
+# with a greatest value so many times the middle one, all others would be squeezed into a corner
+SKEWED = 10
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,159 @@ def ingestions_picture(
     return picture(ingestions(times, read, rejected, seconds), alt, reading)
 
 
+def importance(features: Sequence[Mapping[str, Any]]) -> "Figure":
+    """A bar for each of the strongest columns, mean size of its effect in log-odds, the largest on top."""
+    shown = features[:MOST_FEATURES]
+    with _style("whitegrid"):
+        figure = _figure(4.8, 1.0 + 0.27 * len(shown))
+        axes = figure.subplots()
+        sizes = [each["mean_effect"] for each in shown]
+        bars = axes.barh(range(len(shown)), sizes, height=0.65, color=ACCENT, linewidth=0)
+        axes.bar_label(bars, [f"{size:.3f}" for size in sizes], padding=4, color=INK, fontsize=9)
+        axes.set_yticks(range(len(shown)), [_label(each["words"]) for each in shown])
+        axes.grid(False, axis="y")
+        axes.set(xlim=(0, 1.2 * max(sizes)), ylim=(len(shown) - 0.4, -0.6))
+        axes.set(xlabel="mean size of the effect, in log-odds", title="Overall reasons")
+    return figure
+
+
+def importance_picture(features: Sequence[Mapping[str, Any]]) -> Picture:
+    shown = features[:MOST_FEATURES]
+    steps = (f"{_label(each['words'])} {each['mean_effect']:.3f}" for each in shown)
+    alt = f"Overall reasons, mean size of the effect in log-odds. {'; '.join(steps)}."
+    others = len(features) - len(shown)
+    reading = (
+        "How far a column moves a client's risk on average, up or down; 0.7 is about twice or half the odds."
+        + (f" Other columns, each weaker: {others:,}." if others else "")
+    )
+    return picture(importance(features), alt, reading)
+
+
+def shape(facts: Mapping[str, Any], typical: float | str | None, reach: float) -> "Figure":
+    """Effect of each value of one column in log-odds, drawn from -reach to +reach, with its 95 % interval.
+
+    `facts` has `words`, `points` (None: missing), `effects` and `errors` (standard errors; None without any).
+    """
+    words = _label(facts["words"])
+    with _style("whitegrid"):
+        figure = _figure(3.8, 3.3)
+        figure.suptitle(f"Shape: {words}", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
+        if _of_categories(facts):
+            _categories(figure, facts, typical, reach)
+        else:
+            _numbers(figure, facts, typical, reach)
+    return figure
+
+
+def shape_picture(facts: Mapping[str, Any], typical: float | str | None, reach: float) -> Picture:
+    words, usual = _label(facts["words"]), _told(typical)
+    steps = (
+        f"{_told(value)}: {effect:+.2f}" + (f" (±{half:.2f})" if facts["errors"] else "")
+        for value, effect, half in zip(facts["points"], facts["effects"], _halves(facts), strict=True)
+    )
+    alt = f"Shape of {words}, effect in log-odds at each value. {'; '.join(steps)}. Typical: {usual}, at 0."
+    above, below = ("Right of", "left of") if _of_categories(facts) else ("Above", "below")
+    reading = (
+        f"{above} 0: associated with higher risk than the typical client who stayed ({usual}, the diamond), "
+        f"{below} 0 with lower; not a cause."
+    )
+    return picture(shape(facts, typical, reach), alt, reading)
+
+
+def reach_of(shapes: Sequence[Mapping[str, Any]]) -> float:
+    """How far from 0 shapes beside each other are drawn: all of each effect, most of each interval."""
+    most = max((abs(effect) for each in shapes for effect in each["effects"]), default=0.0)
+    ends = (abs(e) + half for each in shapes for e, half in zip(each["effects"], _halves(each), strict=True))
+    return 1.1 * min(max(ends, default=0.0), 2 * most) or 1.0
+
+
+def _of_categories(facts: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, str) for value in facts["points"])
+
+
+def _numbers(figure: "Figure", facts: Mapping[str, Any], typical: Any, reach: float) -> None:
+    """A line with its band; a missing number has a narrow panel of its own."""
+    found = dict(zip(facts["points"], zip(facts["effects"], _halves(facts), strict=True), strict=True))
+    missing = found.pop(None, None)
+    if typical is not None:
+        # all is told against the typical client: there the effect is 0, without an error
+        found[typical] = (0.0, 0.0)
+    values = sorted(found)
+    effects = [found[value][0] for value in values]
+    apart = missing is not None or typical is None
+    panels = figure.subplots(1, 1 + apart, sharey=True, squeeze=False, width_ratios=[7, 1][: 1 + apart])[0]
+    axes = panels[0]
+    if facts["errors"]:
+        low, high = zip(*((e - half, e + half) for e, half in map(found.__getitem__, values)), strict=True)
+        axes.fill_between(values, low, high, color=ACCENT, alpha=0.2, linewidth=0)
+    axes.plot(values, effects, "o-", color=ACCENT, markersize=3.5)
+    _scale(axes, values)
+    axes.set(xlabel=f"{_label(facts['words'])}; diamond: typical", ylabel="effect on risk, in log-odds")
+    axes.set_ylim(-reach, reach)
+    if apart:
+        effect, half = missing or (0.0, 0.0)
+        panels[1].errorbar([0], [effect], [half], fmt="o", color=ACCENT, capsize=3, markersize=3.5)
+        panels[1].set_xticks([0], [MISSING])
+        panels[1].grid(False, axis="x")
+    _typical(panels[1] if typical is None else axes, 0 if typical is None else typical, 0)
+    for panel in panels:
+        panel.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
+
+
+def _categories(figure: "Figure", facts: Mapping[str, Any], typical: Any, reach: float) -> None:
+    """A bar for each category, the most frequent on top."""
+    axes, places = figure.subplots(), range(len(facts["points"]))
+    whiskers: dict[str, Any] = (
+        {"xerr": _halves(facts), "ecolor": INK, "capsize": 3} if facts["errors"] else {}
+    )
+    axes.barh(places, facts["effects"], height=0.65, color=ACCENT, linewidth=0, **whiskers)
+    labels = [_label(_told(value), LONGEST_LABEL // 2) for value in facts["points"]]
+    axes.set_yticks(places, labels, fontsize=9 if len(labels) <= 8 else 7)
+    axes.grid(False, axis="y")
+    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+    axes.set(xlim=(-reach, reach), ylim=(len(labels) - 0.4, -0.6))
+    axes.set_xlabel("effect on risk, in log-odds; diamond: typical")
+    told = [_told(value) for value in facts["points"]]
+    if _told(typical) in told:
+        _typical(axes, 0, told.index(_told(typical)))
+
+
+def _typical(axes: "Axes", across: float, up: float) -> None:
+    axes.plot([across], [up], "D", color=INK, fillstyle="none", markersize=7, zorder=4)
+
+
+def _scale(axes: "Axes", values: Sequence[float]) -> None:
+    """Room for the many small values where few are far greater; and figures as people read them."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    middle = values[len(values) // 2] if values else 0.0
+    if middle > 0 and values[0] >= 0 and values[-1] > SKEWED * middle:
+        axes.set_xscale("symlog", linthresh=max(middle / 10, min(v for v in values if v > 0)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _told(value)))
+
+
+def _halves(facts: Mapping[str, Any]) -> list[float]:
+    """Half the width of each 95 % interval; 0 where no error is known."""
+    return [Z95 * error for error in facts["errors"] or [0.0] * len(facts["points"])]
+
+
+def _told(value: float | str | None) -> str:
+    """A value of a column as people read it."""
+    if value is None or value == "":
+        return MISSING
+    if isinstance(value, str):
+        return _label(value)
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _label(text: str, longest: int = LONGEST_LABEL) -> str:
+    """Words of others on one line, cut to a length that leaves room for the figure."""
+    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
+
+
 def wilson(share: float, count: float) -> tuple[float, float]:
     """Interval of 95 % around a share of so many; Wilson, Probable inference (JASA 1927)."""
     middle = share + Z95**2 / (2 * count)
@@ -181,14 +343,15 @@ def wilson(share: float, count: float) -> tuple[float, float]:
 
 def png(figure: "Figure") -> bytes:
     stream = BytesIO()
-    figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+    with _any_alphabet():
+        figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
     return stream.getvalue()
 
 
 def svg(figure: "Figure") -> bytes:
     """Transparent, in the colours of the reader's scheme; the same figure gives the same bytes."""
     stream = BytesIO()
-    with _style("white"):
+    with _style("white"), _any_alphabet():
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue().decode()
     light = "".join(f"--c{role[1:]}:{role};" for role in DARK)
@@ -228,6 +391,15 @@ def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def _any_alphabet() -> Iterator[None]:
+    """A sign that the font lacks is drawn as a box, without a word; the text alternative has it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support")
+        yield
 
 
 @contextmanager

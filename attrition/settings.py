@@ -211,6 +211,14 @@ class Training(Section):
         0.02, description="share of log loss by which such a model must beat the best glass box to win"
     )
 
+    @model_validator(mode="after")
+    def _has_a_yardstick(self) -> "Training":
+        if not {"constant", "logistic", "spline", "ebm"} & {*self.candidates}:
+            raise ValueError(
+                "candidates must name constant, logistic, spline or ebm, which the others must beat"
+            )
+        return self
+
 
 class ModelCard(Section):
     purpose: str = Field("", description="what the model is for, as the model card says it")

@@ -145,6 +145,10 @@ def test_what_is_not_built_yet_is_refused_and_not_ignored(project: Project, sect
     assert next(iter(section)) in faults(project, **section)
 
 
+def test_opaque_models_alone_cannot_compete(project: Project) -> None:
+    assert "which the others must beat" in faults(project, training={"candidates": ["boosting", "blend"]})
+
+
 def test_an_unknown_key_of_a_section_that_may_be_null_is_named(project: Project) -> None:
     told = faults(project, database={"query": "SELECT 1", "cursor": "a", "lokback": 1})
     assert "database.lokback: unknown key; did you mean 'lookback'" in told
