@@ -120,7 +120,13 @@ def test_a_dry_run_writes_nothing_at_all(filled: Project) -> None:
 
 
 def test_a_full_standard_output_does_not_undo_the_work(filled: Project) -> None:
-    command = ["sh", "-c", f'"$0" {CHECKOUT}/ingestion.py --config "$1" >/dev/full', sys.executable]
+    command = [
+        "sh",
+        "-c",
+        '"$0" "$1" --config "$2" >/dev/full',
+        sys.executable,
+        str(CHECKOUT / "ingestion.py"),
+    ]
     done = subprocess.run([*command, str(filled.home / "config.json")], capture_output=True, text=True)
     assert done.returncode == 1
     assert "standard output cannot be written" in done.stderr
