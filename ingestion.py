@@ -125,9 +125,9 @@ def run(config: Config) -> Ingested:
         if not again and not (changes.datasets_new or changes.datasets_changed or changes.datasets_removed):
             return _nothing_new(last, unsettled)
         _warn(judged, last, changes)
-        seen, table = merge(at, judged, again)
+        seen, table = merge(at, judged, again, only_count=config.dry_run)
         ingested = difference(seen, last, unsettled)
-        if config.dry_run:
+        if table is None:
             return ingested
         return replace(ingested, generation=publish(config, at, seen, judged, table, position).id)
 
@@ -221,22 +221,30 @@ def bench(config: Config, contract: Contract, last: Last, again: bool) -> Iterat
             yield Bench(contract, settings.max_rejected_share, engine, place, removed, folder, last, again)
 
 
-def merge(at: Bench, judged: Sequence[Judged], again: bool) -> tuple[list[Seen], Table]:
-    """Merge the parts into the next table; rows that come behind those of the last table are added to it."""
+def merge(
+    at: Bench, judged: Sequence[Judged], again: bool, only_count: bool = False
+) -> tuple[list[Seen], Table | None]:
+    """Merge the parts into the next table; rows that come behind those of the last table are added to it.
+
+    With `only_count` no table is written.
+    """
     merged = [merging.Source(one.seen.name, one.part) for one in judged if one.part]
     contents = [(one.seen.name, one.seen.rows_from) for one in judged if one.part]
     before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.rows_from]
     known = len(before) if not again and contents[: len(before)] == before else 0
     rows, place = at.folder / "rows.csv", at.folder / "finaldata.csv"
-    counts = merging.merge(at.engine, at.contract, merged, known, rows)
+    counts = merging.merge(at.engine, at.contract, merged, known, None if only_count else rows)
+    added = dict(zip((source.name for source in merged[known:]), counts, strict=True))
+    seen = [_counted(one.seen, added, at.last) for one in judged]
+    if only_count:
+        return seen, None
     try:
         digest = _write_table(at, place, rows, goes_on=known > 0)
     except DataError as fault:
         log.error("the table is made again from the datasets. %s", fault)
         place.unlink()
         return merge(at, judged, again=True)
-    added = dict(zip((source.name for source in merged[known:]), counts, strict=True))
-    return [_counted(one.seen, added, at.last) for one in judged], Table(place, digest)
+    return seen, Table(place, digest)
 
 
 def publish(

@@ -3,7 +3,7 @@
 A part's hashes say which rows may be equal; their values decide. Only those few are ever compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,15 +25,21 @@ class Source:
 
 
 def merge(
-    connection: "DuckDBPyConnection", contract: Contract, sources: Sequence[Source], known: int, body: Path
+    connection: "DuckDBPyConnection",
+    contract: Contract,
+    sources: Sequence[Source],
+    known: int,
+    body: Path | None,
 ) -> list[int]:
     """Write the rows of sources[known:] that no row before equals, as CSV without a header.
 
-    The rows of sources[:known] are in the table already. Returns how many rows each later source added.
+    The rows of sources[:known] are in the table already. Returns how many rows each later source added;
+    without a `body` they are only counted.
     """
     fresh = sources[known:]
     if not fresh:
-        body.touch()
+        if body:
+            body.touch()
         return []
     places = _places(sources)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE doubtful AS {_doubtful(sources, known)}")
@@ -47,25 +53,46 @@ def merge(
         WHERE time > 1 AND file_index >= {known}
     """)
     dropped = dict(connection.execute("SELECT file_index, count(*) FROM dropped GROUP BY 1").fetchall())
+    if body:
+        _write(connection, contract, sources, known, dropped, body)
+    return [source.part.accepted - dropped.get(i, 0) for i, source in enumerate(fresh, known)]
+
+
+def _write(
+    connection: "DuckDBPyConnection",
+    contract: Contract,
+    sources: Sequence[Source],
+    known: int,
+    dropped: Mapping[int, int],
+    body: Path,
+) -> None:
+    """DuckDB keeps the order of rows in a scan and loses it in any join, NOT IN and NOT EXISTS included.
+
+    So a part with rows to drop has a string of bits, one for each of its rows.
+    """
+    for i in dropped:
+        connection.execute(f"""
+            SET VARIABLE dropped_{i} = (
+                SELECT bitstring_agg(file_row_number::INTEGER, 0, {sources[i].part.rows_read})
+                FROM dropped WHERE file_index = {i})
+        """)
+    fresh, later = sources[known:], range(known, len(sources))
+    place = "(file_index + 1)::BIGINT"
     names = ", ".join(columnar.literal(source.name) for source in fresh)
-    first = ""
-    if dropped:
-        first = f"""
-            AND NOT EXISTS (SELECT 1 FROM dropped AS d
-                WHERE d.file_index = p.file_index + {known} AND d.file_row_number = p.file_row_number)
-        """
+    bits = ", ".join(f"getvariable('dropped_{i}')" if i in dropped else "NULL" for i in later)
+    first = f"AND coalesce(get_bit([{bits}][{place}], file_row_number::INTEGER), 0) = 0" if dropped else ""
     connection.execute(f"""
-        COPY (SELECT {columnar.written(contract)}, list_extract([{names}], (p.file_index + 1)::BIGINT)
-              FROM read_parquet({_places(fresh)}) AS p WHERE ok {first})
+        COPY (SELECT {columnar.written(contract)}, [{names}][{place}]
+              FROM read_parquet({_places(fresh)}) WHERE ok {first})
         TO {columnar.literal(str(body))} ({columnar.CSV})
     """)
-    return [source.part.accepted - dropped.get(i, 0) for i, source in enumerate(fresh, known)]
 
 
 def _doubtful(sources: Sequence[Source], known: int) -> str:
     """SQL of the hashes of later rows that occur again: among themselves, or in an earlier part."""
     fresh = f"SELECT h FROM read_parquet({_places(sources[known:])}) WHERE ok"
-    twice = f"SELECT h FROM ({fresh}) GROUP BY h HAVING count(*) > 1"
+    # sorting takes less time and memory than a group for each hash
+    twice = f"SELECT h FROM (SELECT h, lag(h) OVER (ORDER BY h) AS before FROM ({fresh})) WHERE h = before"
     if not known:
         return twice
     earlier = f"SELECT h FROM read_parquet({_places(sources[:known])}) WHERE ok AND h IN ({fresh})"

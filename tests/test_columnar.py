@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from attrition import columnar, merging, parts, sources, tables
 from attrition import contract as contracts
-from attrition import merging, parts, sources, tables
 from attrition.contract import Contract
 from attrition.parts import Part
 from attrition.settings import Clients
@@ -205,6 +205,33 @@ def test_equal_rows_count_once_in_the_order_of_the_datasets(
     (tmp_path / "body.csv").unlink()
     assert body == wanted
     assert added == [sum(row[3] == f"d'{i}" for row in wanted) for i in range(known, len(merged))]
+
+
+def test_many_rows_keep_their_order_where_some_of_them_are_dropped(engine: Any, tmp_path: Path) -> None:
+    merged = []
+    for i in range(2):
+        # more than DuckDB gives to one thread; every hundredth row is like the one before it
+        rows = [(f"client {j - (j % 100 == 99)}", str(i), "0") for j in range(300_000)]
+        data = tables.csv_text(["corporation", "n", "exited"], rows).encode()
+        merged.append(merging.Source(f"{i}", part_of(engine, SMALL, data, tmp_path)))
+    added = merging.merge(engine, SMALL, merged, 0, tmp_path / "body.csv")
+    wanted = [f"client {j},{i},0,{i}" for i in range(2) for j in range(300_000) if j % 100 != 99]
+    assert added == [297_000, 297_000]
+    assert (tmp_path / "body.csv").read_text().splitlines() == wanted
+
+
+def test_a_part_keeps_the_order_of_the_file_however_many_categories_there_are(
+    engine: Any, tmp_path: Path
+) -> None:
+    places = tuple("abcdefgh")
+    clients = {"numeric": ("n",), "categorical": ("place",), "categories": {"place": places}}
+    contract = contracts.compiled(Clients.model_validate(clients))
+    rows = [(f"client {i}", places[i % 8], f"{i}", "0") for i in range(800_000)]
+    data = tables.csv_text(["corporation", "place", "n", "exited"], rows).encode()
+    part = part_of(engine, contract, data, tmp_path)
+    column = columnar.name(contract, "n")
+    numbers = f"SELECT {column} FROM read_parquet('{part.place}') ORDER BY file_row_number"
+    assert [number for (number,) in engine.execute(numbers).fetchall()] == list(range(800_000))
 
 
 def test_an_unknown_part_is_forgotten_and_a_cut_one_made_again(engine: Any, tmp_path: Path) -> None:
