@@ -2,6 +2,7 @@
 
 Example: python -m benchmarks
          python -m benchmarks tick
+         python -m benchmarks ingestion --full
 """
 
 import argparse
@@ -13,19 +14,23 @@ from datetime import UTC, datetime
 BENCHMARKS = {
     "tick": "what an idle tick costs beside starting Python",
     "models": "accuracy, calibration and CPU of the whole procedure beside its peers, on churn data",
+    "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument("--full", action="store_true", help="at full size, where a benchmark has one")
+    options = parser.parse_args()
+    names = options.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {platform.machine()}")
     for name in names:
         print(f"\n## {name}: {BENCHMARKS[name]}\n")
-        importlib.import_module(f"benchmarks.{name}").run()
+        benchmark = importlib.import_module(f"benchmarks.{name}")
+        getattr(benchmark, "run_full" if options.full else "run", benchmark.run)()
     return 0
 
 
