@@ -266,6 +266,9 @@ def _print(
     except OSError as error:
         # what was done is done and recorded; only the telling failed
         sys.stderr.write(f"{stage}.py: standard output cannot be written ({error.strerror}).\n")
+        # or Python would try once more as it ends, and make the status 120
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
