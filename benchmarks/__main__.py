@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 BENCHMARKS = {
     "tick": "what an idle tick costs beside starting Python",
     "models": "accuracy, calibration and CPU of the whole procedure beside its peers, on churn data",
+    "promotion": "how often a worse, an equal and a better challenger is promoted, beside other rules",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 
