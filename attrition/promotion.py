@@ -73,7 +73,10 @@ Sets = Mapping[str, Compared]
 
 @dataclass(frozen=True)
 class Decision:
-    """`spent` is what this look took from the error 1 - confidence that all looks at the test rows share."""
+    """`spent` is what this look took of the error 1 - confidence that all looks at the same test rows share.
+
+    Where it is 0 the test rows were not looked at, and the look does not count.
+    """
 
     promote: bool
     reason: str
@@ -202,7 +205,7 @@ def decide(
     is proven worse on either set of rows. The p-values of both sets are combined by Stouffer's weighted z
     (weights: root of clients), that of the test rows first divided by the share this look may spend: on test
     rows alone the chance to ever promote a challenger that is not better is below 1 - confidence, while
-    newest rows, which are new each time, keep their full strength.
+    newest rows, which are new each time, keep their full strength. Clients of both sets count as independent.
 
     After an alarm a challenger is promoted whose log loss is not higher by more than `margin` and that is not
     proven worse: on the newest rows alone; on the test rows where the newest are too few to tell; on both

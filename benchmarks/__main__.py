@@ -15,6 +15,7 @@ BENCHMARKS = {
     "tick": "what an idle tick costs beside starting Python",
     "models": "accuracy, calibration and CPU of the whole procedure beside its peers, on churn data",
     "promotion": "how often a worse, an equal and a better challenger is promoted, beside other rules",
+    "windows": "which rows are trained on where nothing changed, and after a change",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 
