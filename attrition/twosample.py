@@ -93,11 +93,9 @@ def share(reference: Counts | float, rows: Counts | float, new: Counts, new_rows
 
 
 def gained(reference: Counts | float, rows: Counts | float, new: Counts, new_rows: Counts) -> Told:
-    """The same, of a share that only tells by growing."""
-    told = share(reference, rows, new, new_rows)
-    return _unless_empty(
-        rows, new_rows, Told(told.statistic, more(new, new_rows, reference, rows), told.effect)
-    )
+    """The same, of a share that tells by growing only: one tail."""
+    now, then = new * _inverse(new_rows), reference * _inverse(rows)
+    return _unless_empty(rows, new_rows, Told(now, more(new, new_rows, reference, rows), now - then))
 
 
 def more(new: Counts, new_rows: Counts, reference: Counts | float, rows: Counts | float) -> Floats:
