@@ -27,6 +27,7 @@ FEWEST_ROWS, MOST_ROWS = 20, 200
 # a window longer than this many times the reference tells nothing new: the reference's own error remains
 LONGEST = 16
 EXAMPLES = 3
+ANEW = "Begin anew: only evidence since the release is lost."
 FORMAT = 1
 
 
@@ -88,9 +89,7 @@ def from_json(facts: Mapping[str, Any]) -> Memory:
             tuple(tuple(map(int, row)) for row in facts["sample"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            "the memory of incoming rows cannot be read. Begin anew: only evidence since the release is lost."
-        ) from error
+        raise DataError(f"the memory of incoming rows cannot be read. {ANEW}") from error
 
 
 def take(
@@ -129,12 +128,21 @@ def take(
 
 
 def check(profile: Profile, memory: Memory) -> None:
-    """Raises DataError where the memory was begun with another profile."""
+    """Raises DataError where the memory was begun with another profile, or its counts do not fit this one."""
     if memory.profile not in ("", profile["id"]):
         raise DataError(
             "the memory of incoming rows belongs to another training profile than the live release's. "
             "Begin anew: evidence about another release says nothing of this one."
         )
+    kinds = [len(known["counts"]) + 2 for known in profile["categories"].values()]
+    numbers = (len(profile["numbers"]), width(profile) + 1)
+    shape = (numbers, (len(profile["orders"]), 2), kinds)
+    columns = len(profile["numbers"]) + len(kinds)
+    for block in memory.blocks:
+        if (block.numbers.shape, block.orders.shape, [len(counts) for counts in block.categories]) != shape:
+            raise DataError(f"the memory of incoming rows does not fit the live release's profile. {ANEW}")
+    if any(len(row) != columns for row in memory.sample):
+        raise DataError(f"the memory of incoming rows does not fit the live release's profile. {ANEW}")
 
 
 @dataclass(frozen=True)
@@ -221,10 +229,10 @@ def _counted(codes: Codes, places: int) -> Counts:
 def _extremes(values: Floats) -> tuple[float, float, float]:
     """Median, least and largest."""
     there = np.asarray(values, dtype=float)
-    there = there[np.isfinite(there)]
+    there = np.sort(there[np.isfinite(there)])
     if len(there) == 0:
         return np.nan, np.nan, np.nan
-    return float(np.median(there)), float(there.min()), float(there.max())
+    return profiles.median(there), float(there[0]), float(there[-1])
 
 
 def _strangers(values: NDArray[Any], strange: NDArray[np.bool_]) -> Names:

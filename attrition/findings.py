@@ -102,8 +102,8 @@ def _number_tests(profile: Profile, windows: Windows) -> dict[str, Told]:
         "rank sum": twosample.rank_sum(reference, new),
         "heap": twosample.heap(reference, new),
         "missing": twosample.share(missing, rows + missing, new_missing, new_rows + new_missing),
-        "above the range": twosample.share(none, rows, above, new_rows),
-        "below the range": twosample.share(none, rows, new[..., 0], new_rows),
+        "above the range": twosample.gained(none, rows, above, new_rows),
+        "below the range": twosample.gained(none, rows, new[..., 0], new_rows),
     }
 
 
@@ -114,16 +114,16 @@ def _category_tests(known: Mapping[str, Any], counts: Floats) -> dict[str, Told]
     reference = np.array([*known["counts"].values(), rare["rows"]], dtype=float)
     never = min(float(known["unnamed"]), rows) / NEVER_SEEN_PART
     return {
+        "never seen": twosample.gained(never, rows / NEVER_SEEN_PART, others, here.sum(-1)),
         "chi-squared": twosample.likelihood_ratio(reference, here, rare["below"]),
         "heap": twosample.heap(reference, np.where(np.arange(here.shape[1]) < here.shape[1] - 1, here, 0.0)),
-        "never seen": twosample.share(never, rows / NEVER_SEEN_PART, others, here.sum(-1)),
         "missing": twosample.share(float(known["missing"]), rows + known["missing"], missing, counts.sum(-1)),
     }
 
 
 def _order_test(profile: Profile, order: Mapping[str, Any], counts: Floats) -> Told:
     """`counts` of rows that break the order and that could; all orders together err like one column."""
-    told = twosample.share(order["broken"], order["rows"], counts[:, 0], counts[:, 1])
+    told = twosample.gained(order["broken"], order["rows"], counts[:, 0], counts[:, 1])
     return replace(told, p_value=np.minimum(1.0, told.p_value * len(profile["orders"])))
 
 

@@ -11,7 +11,7 @@ from attrition.findings import Finding
 # shares and ranks that changed this much are no mood of the clients: half of the rows, nearly all
 HALF, NEARLY_ALL = 0.5, 0.8
 # a ratio of medians this near to a power of ten, in decades
-NEAR_POWER = 0.1
+NEAR_POWER = 0.2
 
 
 def of(
@@ -67,7 +67,9 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
 
 
-def _moved_median(then: float, now: float, effect: float, word: str, where: str) -> str:
+def _moved_median(then: float | None, now: float, effect: float, word: str, where: str) -> str:
+    if then is None or np.isnan(now):
+        return f"{word} has no values {where if then is not None else 'in training'}: nothing to compare"
     if then == now:
         return f"{word} is spread otherwise than in training around a median of {number(now)} {where}"
     moved = "rose" if now > then else "fell"
@@ -77,7 +79,7 @@ def _moved_median(then: float, now: float, effect: float, word: str, where: str)
 
 
 def _hint(then: float, now: float, effect: float) -> str:
-    decades = np.log10(now / then) if then and now and now / then > 0 else 0.0
+    decades = np.log10(abs(now)) - np.log10(abs(then)) if then * now else 0.0
     if abs(effect) >= HALF and round(decades) and abs(decades - round(decades)) <= NEAR_POWER:
         factor = f"{10 ** abs(round(decades)):,} times {'as much' if decades > 0 else 'less'}"
         return f": about {factor}, another unit?"

@@ -23,7 +23,7 @@ Profile = dict[str, Any]
 # 128 points lose less than 1/128 of a Kolmogorov-Smirnov distance, and nothing where values are fewer
 POINTS = 128
 KINDS = 200
-SAMPLE = 400
+SAMPLE = 500
 # one number column above another in no more than this share of rows is a rule that rows keep
 RARELY = 0.02
 MISSING = -1
@@ -49,8 +49,8 @@ def of(numbers: Mapping[str, Floats], categories: Mapping[str, NDArray[Any]], se
         "numbers": {column: _number(np.asarray(values, float)) for column, values in numbers.items()},
         "categories": {column: _category(values) for column, values in categories.items()},
     }
-    known["orders"] = _orders(known["numbers"], numbers)
     drawn = np.random.default_rng([seed, rows]).permutation(rows)[:SAMPLE]
+    known["orders"] = _orders(known["numbers"], numbers, drawn)
     known["sample"] = [
         *(number_codes(known["numbers"][name], values[drawn]).tolist() for name, values in numbers.items()),
         *(
@@ -84,19 +84,29 @@ def category_codes(category: Mapping[str, Any], values: NDArray[Any]) -> Codes:
     return np.fromiter((places.get(value, other) for value in values.tolist()), np.int32, len(values))
 
 
+def median(ordered: Floats) -> float:
+    """The median of sorted values, also where the sum of two is beyond the largest double."""
+    one, other = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
+    return one if one == other else one / 2 + other / 2
+
+
 def orders_broken(one: Floats, other: Floats) -> tuple[int, int]:
     """In how many rows `one` is above `other`, of how many that have both."""
     both = np.isfinite(one) & np.isfinite(other)
     return int(np.count_nonzero(one[both] > other[both])), int(np.count_nonzero(both))
 
 
-def _orders(known: Mapping[str, Any], numbers: Mapping[str, Floats]) -> list[dict[str, Any]]:
+def _orders(
+    known: Mapping[str, Any], numbers: Mapping[str, Floats], drawn: NDArray[np.intp]
+) -> list[dict[str, Any]]:
     """Pairs of columns of which the first is rarely above the second, though their ranges overlap."""
+    sample = {column: values[drawn] for column, values in numbers.items() if known[column]["points"]}
     orders = []
-    for one, other in permutations(numbers, 2):
-        if not known[one]["points"] or not known[other]["points"]:
-            continue
+    for one, other in permutations(sample, 2):
         if known[one]["max"] <= known[other]["min"]:
+            continue
+        # a tenth of the drawn rows says no faster than all rows do
+        if np.count_nonzero(sample[one] > sample[other]) > len(drawn) / 10:
             continue
         broken, rows = orders_broken(numbers[one], numbers[other])
         if rows and broken <= RARELY * rows:
@@ -110,7 +120,7 @@ def _number(values: Floats) -> dict[str, Any]:
     if len(there) == 0:
         nothing = dict.fromkeys(("min", "max", "median", "mean", "sd"))
         return facts | nothing | {"decimals": 0, "points": [], "bins": [0]}
-    facts |= {"min": float(there[0]), "max": float(there[-1]), "median": float(np.median(there))}
+    facts |= {"min": float(there[0]), "max": float(there[-1]), "median": median(there)}
     # a mean of values near the largest double is no number, and JSON has no word for that
     with np.errstate(over="ignore", invalid="ignore"):
         moments = {"mean": float(there.mean()), "sd": float(there.std())}

@@ -230,14 +230,14 @@ def _shares(profile: Profile, windows: Windows, finding: Finding, window: int) -
 def _gravest(tests: Mapping[str, Told], error: Error) -> tuple[str, str, int]:
     """Level, test and window of what reaches the highest level.
 
-    Of several tests the one with the largest effect, of windows the one with the smallest p-value; where
-    nothing reaches a level, the smallest p-value of all.
+    Of several tests the one with the largest effect, the first of those that are near; of windows the
+    one with the smallest p-value. Where nothing reaches a level, the smallest p-value of all.
     """
     best = []
     for name, told in tests.items():
         level = _levels(told.p_value, told.effect, error)
         window = int(np.lexsort((told.p_value, -level))[0])
-        size = abs(told.effect[window]) if level[window] else -told.p_value[window]
+        size = round(abs(told.effect[window]), 1) if level[window] else -told.p_value[window]
         best.append((int(level[window]), float(size), name, window))
     level, _, name, window = max(best, key=lambda entry: entry[:2])
     return LEVELS[level], name, window

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "models": "accuracy, calibration and CPU of the whole procedure beside its peers, on churn data",
     "promotion": "how often a worse, an equal and a better challenger is promoted, beside other rules",
     "windows": "which rows are trained on where nothing changed, and after a change",
+    "inputs": "how often incoming rows raise an alarm, stable and shifted, beside the usual rules",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 
