@@ -1,6 +1,7 @@
 """Build a release, prove it, make it live by one rename; roll back; forget the old.
 
-Reads   trainedmodel.pkl, model.json, scorecard.json (training), scores.json, latestscore.txt (scoring)
+Reads   trainedmodel.pkl, model.json, scorecard.json, reference.json (training), scores.json, latestscore.txt,
+        modelcard.md (scoring)
 Writes  production_deployment/: releases/<id>/, current, previous and the fixed links
 
 Example: python deployment.py
@@ -100,6 +101,7 @@ def deploy(config: Config, reason: str) -> Deployed:
         "model": candidate.description["model"],
         "contract": candidate.description["contract"],
         "ingested": candidate.description["ingested"],
+        "data": candidate.description["data"],
         "libraries": candidate.description["libraries"],
         "f1": _f1(candidate.scores),
     }
@@ -146,8 +148,10 @@ def read_candidate(config: Config) -> Candidate:
     description = json.loads(_read(config.model_description, "python training.py"))
     model = _read(config.trained_model, "python training.py")
     card = _read(config.scorecard, "python training.py")
-    for name, data in (("trainedmodel.pkl", model), ("scorecard.json", card)):
-        if hashlib.sha256(data).hexdigest() != description["sha256"][name]:
+    reference = _read(config.reference, "python training.py")
+    trained = {"trainedmodel.pkl": model, "scorecard.json": card, "reference.json": reference}
+    for name, data in trained.items():
+        if hashlib.sha256(data).hexdigest() != description["sha256"].get(name):
             raise DataError(
                 f"{config.model_folder / name}: this is not what training wrote. Run: python training.py"
             )
@@ -155,10 +159,9 @@ def read_candidate(config: Config) -> Candidate:
     if json.loads(scores)["model_sha256"] != description["sha256"]["trainedmodel.pkl"]:
         raise DataError(f"{config.scores}: this is the score of another model. Run: python scoring.py")
     contents = {
-        "trainedmodel.pkl": model,
+        **trained,
         "latestscore.txt": _read(config.latest_score, "python scoring.py"),
         "ingestedfiles.txt": description["ingested_files"].encode(),
-        "scorecard.json": card,
         "model.json": _read(config.model_description, "python training.py"),
         "scores.json": scores,
         "modelcard.md": _read(config.model_card, "python scoring.py"),

@@ -1,6 +1,7 @@
 """What is known about the data, the live release and the pipeline: written once, served many times.
 
-Reads   the current generation of ingesteddata/, the live release, the run history, requirements.txt and .in
+Reads   the current generation of ingesteddata/, the live release, monitor.json, the run history,
+        requirements.txt and .in
 Writes  diagnostics.json, packages.json
 
 Example: python diagnostics.py --json
@@ -14,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, ledger, packages, releases, stage
+from attrition import files, generations, ledger, monitor, packages, releases, stage
 from attrition.config import Config
 from attrition.errors import ReleaseError
 from attrition.publisher import Edition
@@ -54,8 +55,7 @@ class Diagnosed:
         )
 
 
-def run(config: Config, tick: Mapping[str, Any] | None = None) -> Diagnosed:
-    """`tick`: facts of the fullprocess run at work (drift, live_score), which no history line tells yet."""
+def run(config: Config) -> Diagnosed:
     generation = generations.require_current(config)
     contract = contracts.compiled(config.clients)
     table, release = generations.table(contract, generation), releases.live(config)
@@ -66,7 +66,7 @@ def run(config: Config, tick: Mapping[str, Any] | None = None) -> Diagnosed:
         summary=summary(contract.clients, table),
         missing_percent=missing_percent(contract.clients, table),
         timings=timings(history),
-        drift=known_drift(history, _at_work(config, now, tick)),
+        drift=known_drift(config, release),
         packages=packages.check(config, now),
     )
     if not config.dry_run:
@@ -177,18 +177,26 @@ def trend(seconds: Sequence[float]) -> dict[str, Any]:
     return {"trend": sentence, "trend_percent": percent}
 
 
-def known_drift(
-    history: Sequence[Mapping[str, Any]], tick: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    """The newest look at drift: of the fullprocess run at work, or of one before; None before the first."""
-    ticks = [entry for entry in history if entry["stage"] == "fullprocess"] + ([tick] if tick else [])
-    for entry in reversed(ticks):
-        facts = entry.get("facts", {})
-        seen = {name: facts.get(name) for name in ("drift", "live_score")}
-        # a run without new outcomes has looked at nothing
-        if any(seen.values()):
-            return {"run": entry["run"], "started": entry["started"], **seen}
-    return None
+def known_drift(config: Config, release: Release | None) -> dict[str, Any] | None:
+    """What the live release met since it went live; None where it met nothing yet.
+
+    `drift` is the alarm or None, `losses` its error and Brier loss, `inputs` what became of the columns,
+    `expected` what its probabilities promise on the newest rows.
+    """
+    record = monitor.read(config.monitor).records.get(release.id) if release else None
+    if release is None or record is None or record.looked_at is None:
+        return None
+    return {
+        "release": release.id,
+        "looked_at": record.looked_at,
+        "rows": record.rows,
+        "labels": record.labels,
+        "drift": record.drift,
+        "losses": record.losses,
+        "inputs": record.shift,
+        "expected": record.expected,
+        "live_score": record.live_score,
+    }
 
 
 def datasets(generation: Edition) -> dict[str, Any]:
@@ -242,11 +250,6 @@ def _unfit(card: "Scorecard", table: "pd.DataFrame") -> str:
     return (
         f"the live release needs the column {', '.join(lacking)}, which the contract lacks" if lacking else ""
     )
-
-
-def _at_work(config: Config, now: str, tick: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A fullprocess run that is still at work, as its history line will tell it."""
-    return None if tick is None else {"run": config.run, "started": now, "facts": tick}
 
 
 def _finite(value: float) -> float | None:

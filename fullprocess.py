@@ -18,17 +18,17 @@ if __name__ == "__main__" and stamp.nothing_new(sys.argv[1:]):
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ingestion
+from attrition import challengers, files, monitor, news, releases, stage
 from attrition import config as configuration
 from attrition import contract as contracts
-from attrition import files, news, stage
 from attrition.config import Config
 from attrition.contract import Contract
-from attrition.drift import Drift
 from attrition.errors import ApiError
+from attrition.monitor import Record
 from attrition.news import News
 
 log = logging.getLogger("attrition")
@@ -40,7 +40,7 @@ class Processed:
     reason: str
     release: str | None
     live_score: Mapping[str, Any] | None = None
-    drift: Drift | None = None
+    drift: Mapping[str, Any] | None = None
     retrained: bool = False
     promoted: bool = False
     ingested: str | None = None
@@ -61,43 +61,54 @@ def run(config: Config) -> Processed:
     if config.dry_run:
         return rehearsed(config, ingested)
     contract, what = contracts.compiled(config.clients), news.look(config)
-    if not (what.unfinished or reason_to_retrain(config, contract, what, None)):
-        live = what.live.id if what.live else None
-        done = Processed([], "Nothing new.", live, status="nothing to do")
-        return replace(done, ingested=what.generation.id, unsettled=ingested.datasets_unsettled)
-    done = judge_live(config, contract, what)
-    done = replace(done, ingested=what.generation.id, unsettled=ingested.datasets_unsettled)
-    if reason := reason_to_retrain(config, contract, what, done.drift):
-        done = retrain(config, contract, what, replace(done, reason=reason))
-    return tell(config, done)
+    record = judge_live(config, contract, what)
+    reason = reason_to_retrain(config, contract, what, record)
+    against = challengers.reason_against(config, contract, what) if reason else None
+    found = Processed(what.datasets, "Nothing new.", what.live.id if what.live else None)
+    found = replace(found, ingested=what.generation.id, unsettled=ingested.datasets_unsettled)
+    if not what.unfinished and (against or not reason):
+        return replace(found, status="nothing to do")
+    if record and what.unfinished:
+        found = replace(found, live_score=record.live_score, drift=record.drift)
+    if reason and not against:
+        return tell(config, retrain(config, contract, what, record, replace(found, reason=reason)))
+    stays = challengers.stays(config, record) if not reason else f"{reason} {against}"
+    return tell(config, replace(found, reason=stays))
 
 
-def judge_live(config: Config, contract: Contract, what: News) -> Processed:
-    """Score the live release on exactly the new labelled rows, before any training on them."""
+def judge_live(config: Config, contract: Contract, what: News) -> Record | None:
+    """Score the live release on exactly the new rows, before any training on them, and remember it."""
+    if what.live is None or what.live.facts["contract"] != contract.fingerprint:
+        return None
+    memory = monitor.read(config.monitor)
+    record = memory.of(what.live.id, what.live.facts["ingested"])
+    if record.counted == what.generation.id:
+        return record
     from attrition import evidence
 
-    if what.live is None or what.live.facts["contract"] != contract.fingerprint:
-        return Processed(what.datasets, "", None)
-    live_score = evidence.score_live(config, what.live, news.fresh_rows(config, contract, what))
-    drift = evidence.drifted(config, what.live, live_score)
-    return Processed(what.datasets, evidence.stays(live_score), what.live.id, live_score, drift)
+    record = evidence.look(config, contract, what, what.live, record)
+    # first of all: what is counted now is not counted again by a tick after one that was killed
+    monitor.write(config.monitor, memory.kept(what.live.id, record).of_releases(releases.kept(config)))
+    return record
 
 
-def reason_to_retrain(config: Config, contract: Contract, what: News, drift: Drift | None) -> str | None:
+def reason_to_retrain(config: Config, contract: Contract, what: News, record: Record | None) -> str | None:
     """Why a challenger must be trained, as a sentence; None where nothing asks for one."""
     if what.damage:
         return f"The live release is damaged ({what.damage})."
     if what.live is None:
         return "No release was live."
-    if what.live.facts["contract"] != contract.fingerprint:
+    if record is None:
         return f"The clients section of config.json has changed since release {what.live.id}."
-    if drift:
-        return f"Drift: {drift.reason}."
-    return "Asked for with --force." if config.force else None
+    if record.drift:
+        return f"Drift: {record.drift['reason']}."
+    return challengers.reason_to_train(config, what.live, record)
 
 
-def retrain(config: Config, contract: Contract, what: News, done: Processed) -> Processed:
-    """Train a challenger, score it, and deploy it where it is not worse than the live release."""
+def retrain(
+    config: Config, contract: Contract, what: News, record: Record | None, done: Processed
+) -> Processed:
+    """Train a challenger, score it, and deploy it where the evidence is for it; else keep it aside."""
     import deployment
     import scoring
     import training
@@ -107,14 +118,20 @@ def retrain(config: Config, contract: Contract, what: News, done: Processed) -> 
         log.error("a new release is made. %s", done.reason)
     # read first: without test data nothing could be deployed, and training would be in vain
     test_rows = scoring.read_test_rows(config, contract)
-    trained = stage.step(config, "training", training.run)
+    challengers.begin(config)
+    newer_than = what.live.facts["ingested"] if what.live and record else None
+    trained = stage.step(config, "training", lambda config: training.run(config, newer_than))
     if trained.status != "done":
+        challengers.refuse(config, contract, what, str(trained))
         return replace(done, reason=f"{done.reason} {trained}", status="refused")
     stage.step(config, "scoring", scoring.run)
-    decision = evidence.decide(config, what.live, contract.fingerprint, test_rows)
+    looks = challengers.look_at_test_rows(config)
+    decision = evidence.decide(config, contract, what, record, test_rows, looks)
     reason = f"{done.reason} {decision.reason}"
     if decision.promote:
         stage.step(config, "deployment", lambda config: deployment.deploy(config, reason))
+    else:
+        challengers.refuse(config, contract, what, decision.reason)
     return replace(done, retrained=True, promoted=decision.promote, reason=reason)
 
 
@@ -125,8 +142,7 @@ def tell(config: Config, done: Processed) -> Processed:
     import reporting
 
     live, _ = news.live_release(config)
-    found = {"drift": asdict(done.drift) if done.drift else None, "live_score": done.live_score}
-    stage.step(config, "diagnostics", lambda config: diagnostics.run(config, found))
+    stage.step(config, "diagnostics", diagnostics.run)
     if live:
         stage.step(config, "reporting", reporting.run)
     try:

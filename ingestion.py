@@ -26,6 +26,7 @@ from attrition import (
     generations,
     ledger,
     merging,
+    monitor,
     parts,
     proposal,
     publisher,
@@ -410,7 +411,9 @@ def _pinned(config: Config) -> frozenset[str]:
     pinned = {finished["facts"].get("ingested")} if finished else set()
     try:
         release = releases.live(config)
-        pinned |= {release.facts.get("ingested")} if release else set()
+        if release:
+            ingested = release.facts["ingested"]
+            pinned |= {ingested, monitor.read(config.monitor).of(release.id, ingested).counted}
     except ReleaseError:
         log.info("the live release is damaged: its generation is not known")
     return frozenset(name for name in pinned if name)

@@ -240,12 +240,21 @@ def _findings_of_the_data(
         return
     if (diagnostics["release"], diagnostics["generation"]) != (release.id, generation.id):
         yield Finding("look", "The diagnostics are about an earlier release or earlier data.", diagnose)
-    if (drift := diagnostics["drift"]) and drift["drift"]:
-        yield Finding("look", f"Drift: {drift['drift']['reason']} ({drift['started']}).")
+    if met := diagnostics["drift"]:
+        yield from _findings_of_drift(met)
     packages = diagnostics["packages"]["packages"]
     if vulnerable := [package["name"] for package in packages if package["vulnerabilities"]]:
         sentence = f"Packages with known vulnerabilities: {', '.join(vulnerable)}."
         yield Finding("look", sentence, "make lock UPGRADE=yes && make setup")
+
+
+def _findings_of_drift(met: Mapping[str, Any]) -> Iterator[Finding]:
+    if alarm := met["drift"]:
+        yield Finding("act", f"Drift since {alarm['since']}: {alarm['reason']}.")
+    if (inputs := met["inputs"]) and inputs["sentences"]:
+        others = len(inputs["sentences"]) - 1
+        more = f"; and {pages.plural(others, 'other finding')}" if others else ""
+        yield Finding(inputs["level"], f"New rows look otherwise: {inputs['sentences'][0]}{more}.")
 
 
 def _findings_of_the_model(

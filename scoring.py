@@ -56,7 +56,7 @@ class Scored:
 
 
 def run(config: Config) -> Scored:
-    from attrition import proof, scorecard, scores
+    from attrition import drift, proof, scorecard, scores
 
     contract = contracts.compiled(config.clients)
     facts = read_description(config, contract)
@@ -82,6 +82,7 @@ def run(config: Config) -> Scored:
         "figures": {name: asdict(figure) if figure else None for name, figure in figures.items()},
         "confusion": scores.confusion(outcome, probability, threshold),
         "calibration": scores.calibration(outcome, probability),
+        "losses": drift.counted(outcome, probability, threshold),
         "deciles": scores.deciles(outcome, probability, ids, seed),
         "warnings": warnings,
     }

@@ -1,7 +1,8 @@
 """Fit the candidates on the ingested data, keep the best, and describe what it was fitted on.
 
 Reads   the current generation of ingesteddata/: finaldata.csv, ingestedfiles.txt
-Writes  trainedmodel.pkl, scorecard.json, and last model.json, which names the sha256 of the other two
+Writes  trainedmodel.pkl, scorecard.json, reference.json (what the rows and the losses looked like), and last
+        model.json, which names the sha256 of the other three
 
 With too little to learn from, or with a column that gives the outcome away where training.on_leak is "stop",
 it refuses and the older model stays.
@@ -97,6 +98,18 @@ class Suggested:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The rows to train on; `known` are those with a known outcome that are neither held out nor too old."""
+
+    rows: "Labelled"
+    known: "Labelled"
+    labelled: int
+    held_out: int
+    window: str
+    window_reason: str
+
+
+@dataclass(frozen=True)
 class Labelled:
     """Rows with a known outcome: table, outcome (1.0 left, 0.0 stayed) and client ids, row by row."""
 
@@ -107,8 +120,16 @@ class Labelled:
     def only(self, kept: "NDArray[np.bool_]") -> "Labelled":
         return Labelled(self.table[kept].reset_index(drop=True), self.outcome[kept], self.client[kept])
 
+    def newest(self, rows: int) -> "Labelled":
+        """The last `rows` rows: datasets stand in the order of their names, which is to be that of time."""
+        first = max(0, len(self.outcome) - rows)
+        return Labelled(self.table[first:].reset_index(drop=True), self.outcome[first:], self.client[first:])
 
-def run(config: Config) -> Trained:
+
+def run(config: Config, newer_than: str | None = None) -> Trained:
+    """`newer_than`: of the rows that came after this generation, some are held out for the comparison."""
+    from attrition import evidence
+
     clock = time.monotonic()
     training, risk = config.settings.training, config.settings.risk
     contract = contracts.compiled(config.clients)
@@ -116,8 +137,8 @@ def run(config: Config) -> Trained:
     ingested_files = publisher.read_verified(generations.shelf(config), generation, "ingestedfiles.txt")
     table = read_table(contract, generation)
 
-    known = labelled(config.clients, table)
-    rows = sample(known, training.max_rows, training.seed)
+    chosen = choose(config, contract, table, training, newer_than)
+    known, rows = chosen.known, chosen.rows
     if reason := reason_not_to_train(rows):
         return refused(rows, [reason])
     alarms = list(leaks.alarms(config.clients, rows.table, rows.outcome, rows.client))
@@ -133,8 +154,13 @@ def run(config: Config) -> Trained:
     ]
     card = scorecard_text(contract, rows, contest, threshold, risk)
     facts = {
-        **describe(rows, known, contest, warnings),
+        **describe(rows, contest, warnings),
         **portrayed(card, contest, rows),
+        "data": evidence.data(config.clients, table),
+        "labelled": chosen.labelled,
+        "window": chosen.window,
+        "window_reason": chosen.window_reason,
+        "held_out": {"newer_than": newer_than, "rows": chosen.held_out},
         "threshold": {"value": threshold, "from": risk.threshold.from_},
         "seed": training.seed,
         "training": training.model_dump(mode="json"),
@@ -143,7 +169,8 @@ def run(config: Config) -> Trained:
         "contract": contract.fingerprint,
         "seconds": round(time.monotonic() - clock, 3),
     }
-    write(config, contest, card, facts)
+    reference = reference_text(config.clients, rows, contest, threshold, training.seed)
+    write(config, contest, card, reference, facts)
     left = int(rows.outcome.sum())
     return Trained(contest.model.name, len(rows.outcome), left, contest.contestants, warnings)
 
@@ -186,8 +213,10 @@ def reproduce(config: Config, release_id: str) -> Reproduced:
     ]
     settings = Training.model_validate_json(json.dumps(facts["training"]))
     table = read_table(contract, generation)
-    rows = sample(labelled(config.clients, table), settings.max_rows, settings.seed)
-    again = compete(config.clients, settings, rows).model
+    chosen = choose(config, contract, table, settings, facts["held_out"]["newer_than"])
+    if chosen.held_out != facts["held_out"]["rows"]:
+        return differs(release_id, ["the data that its held-out rows are newer than is not kept any more"])
+    again = compete(config.clients, settings, chosen.rows).model
     if "scikit-learn" in " ".join(versions):
         return differs(release_id, [*versions, "its pickle needs the scikit-learn that wrote it"])
     # its manifest was verified: these are the bytes that training wrote
@@ -211,6 +240,31 @@ def read_table(contract: Contract, generation: Edition) -> "pd.DataFrame":
             "Run: python ingestion.py"
         )
     return generations.table(contract, generation)
+
+
+def choose(
+    config: Config, contract: Contract, table: "pd.DataFrame", training: Training, newer_than: str | None
+) -> Chosen:
+    """Rows with a known outcome, neither held out nor too old to pay, and at most training.max_rows."""
+    from attrition import evidence, windows
+
+    everything = labelled(config.clients, table)
+    aside = evidence.held_out(config, contract, everything.table, newer_than)
+    available = everything.only(~aside)
+    window = windows.choose(
+        available.table,
+        available.outcome,
+        available.client,
+        config.clients.model_numbers,
+        config.clients.categorical,
+        training.seed,
+    )
+    known = available.newest(window.rows)
+    rows = sample(known, training.max_rows, training.seed)
+    told = "all labelled rows" if window.name == windows.ALL else f"{window.name} of the labelled rows"
+    if len(rows.outcome) < len(known.outcome):
+        told = f"a sample of {told}"
+    return Chosen(rows, known, len(everything.outcome), int(aside.sum()), told, window.reason)
 
 
 def labelled(clients: Clients, table: "pd.DataFrame") -> Labelled:
@@ -291,18 +345,15 @@ def fold_warnings(contest: "Contest", wanted: int) -> list[str]:
     return []
 
 
-def describe(
-    rows: Labelled, known: Labelled, contest: "Contest", warnings: Sequence[str]
-) -> dict[str, object]:
+def describe(rows: Labelled, contest: "Contest", warnings: Sequence[str]) -> dict[str, object]:
     from attrition import candidates
 
-    model, sampled = contest.model, len(rows.outcome) < len(known.outcome)
+    model = contest.model
     return {
         "model": model.name,
         "rows": len(rows.outcome),
         "left": int(rows.outcome.sum()),
         "clients": len(set(rows.client)),
-        "window": "a sample of all labelled rows" if sampled else "all labelled rows",
         "trained_at": stage.now(),
         "candidates": [asdict(contestant) for contestant in contest.contestants],
         "transparency": dict(contest.transparency),
@@ -334,16 +385,29 @@ def portrayed(card: str, contest: "Contest", rows: Labelled) -> dict[str, object
     }
 
 
-def write(config: Config, contest: "Contest", scorecard: str, facts: Mapping[str, object]) -> None:
-    pickled, card = pickle.dumps(contest.model), scorecard.encode()
-    sha256 = {
-        config.trained_model.name: hashlib.sha256(pickled).hexdigest(),
-        config.scorecard.name: hashlib.sha256(card).hexdigest(),
+def reference_text(clients: Clients, rows: Labelled, contest: "Contest", threshold: float, seed: int) -> str:
+    """What drift is told by: the losses of the out-of-fold predictions, and the profile of the rows."""
+    from attrition import evidence
+
+    reference = evidence.reference(
+        clients, rows.table, rows.outcome, rows.client, contest.log_odds, threshold, seed
+    )
+    return json.dumps(reference, allow_nan=False) + "\n"
+
+
+def write(
+    config: Config, contest: "Contest", scorecard: str, reference: str, facts: Mapping[str, object]
+) -> None:
+    contents = {
+        config.trained_model: pickle.dumps(contest.model),
+        config.scorecard: scorecard.encode(),
+        config.reference: reference.encode(),
     }
+    sha256 = {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()}
     if config.dry_run:
         return
-    files.write_bytes(config.trained_model, pickled)
-    files.write_bytes(config.scorecard, card)
+    for path, data in contents.items():
+        files.write_bytes(path, data)
     files.write_json(config.model_description, {**facts, "sha256": sha256})
 
 

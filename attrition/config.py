@@ -101,6 +101,8 @@ class Config:
     model_description = Kept("training", "model_folder", "model.json")
     scorecard = Kept("training", "model_folder", "scorecard.json")
 
+    reference = Kept("training", "model_folder", "reference.json")
+
     latest_score = Kept("scoring", "model_folder", "latestscore.txt")
     scores = Kept("scoring", "model_folder", "scores.json")
     model_card = Kept("scoring", "model_folder", "modelcard.md")
@@ -123,6 +125,9 @@ class Config:
     reports = Kept("reporting", "model_folder", "reports")
 
     api_returns = Kept("apicalls", "model_folder", "apireturns.txt")
+
+    monitor = Kept("fullprocess", "model_folder", "monitor.json")
+    refused = Kept("fullprocess", "model_folder", "refused")
 
     history = Kept("attrition.ledger", "model_folder", "history.jsonl")
     pipeline_lock = Kept("attrition.stage", "model_folder", "pipeline.lock")

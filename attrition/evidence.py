@@ -1,39 +1,234 @@
 """What rows with a known outcome say about the live release and its challenger, in figures and sentences."""
 
+import hashlib
+import json
+import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from attrition import contract as contracts
-from attrition import drift, scorecard, scores, stage
+from attrition import (
+    drift,
+    files,
+    news,
+    profile,
+    promotion,
+    scorecard,
+    scores,
+    shift,
+    stage,
+)
 from attrition.config import Config
-from attrition.drift import Drift
+from attrition.contract import Contract
+from attrition.drift import Deployed, Limits, Risk
+from attrition.monitor import Record
+from attrition.news import News
+from attrition.promotion import Compared, Decision
 from attrition.releases import Release
+from attrition.scorecard import Scorecard
+from attrition.settings import Clients
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+# one client in so many is held out of a challenger's newest rows
+ONE_IN = 3
+# fewer held-out rows than this tell nothing: then none are held out
+FEWEST_HELD_OUT = 60
 
 
-@dataclass(frozen=True)
-class Decision:
-    promote: bool
-    reason: str
+def reference(
+    clients: Clients,
+    table: "pd.DataFrame",
+    outcome: "Floats",
+    client: "NDArray[Any]",
+    log_odds: "Floats | None",
+    threshold: float,
+    seed: int,
+) -> dict[str, Any]:
+    """What later rows are compared with: out-of-fold losses of the rows trained on, and their profile."""
+    known = profile.of(*_columns(clients, table, log_odds), seed)
+    if log_odds is None:
+        return {"losses": None, "design_effect": 1.0, "profile": known}
+    probability = 1 / (1 + np.exp(-log_odds))
+    each = drift.losses(outcome, probability, threshold)
+    return {
+        "losses": drift.counted(outcome, probability, threshold),
+        "design_effect": max(_design_effect(values, client) for values in each.values()),
+        "profile": known,
+    }
 
 
-def score_live(config: Config, live: Release, fresh: "pd.DataFrame") -> Mapping[str, Any] | None:
+def look(config: Config, contract: Contract, what: News, live: Release, record: Record) -> Record:
+    """The record with all rows counted that are new to it, each once, and the verdicts on them."""
+    table = news.table(contract, what)
+    fresh = news.unseen(config, contract, table, {record.counted, live.facts["ingested"]})
+    if fresh is None:
+        return replace(record, counted=what.generation.id)
+    rows, card = table[fresh], scorecard.load(live.read("scorecard.json"))
+    outcome, log_odds = contracts.outcomes(config.clients, rows), card.log_odds(rows)
+    known, settings, at = outcome == outcome, config.settings.drift, stage.now()
+    facts = _reference(live)
+    before = deployed(facts, live, card.threshold)
+    risk = drift.from_json(record.risk) if record.risk else Risk()
+    limits = Limits(settings.alpha, settings.tolerance)
+    risk = drift.learn(risk, before, limits, at, outcome[known], log_odds[known])
+    alarm = drift.alarm(risk, before, limits)
+    hoped = drift.expected(log_odds, card.threshold, 1 - settings.alpha)
+    losses = drift.live_losses(risk, before, settings.alpha)
+    return replace(
+        record,
+        counted=what.generation.id,
+        rows=record.rows + len(rows),
+        labels=record.labels + int(known.sum()),
+        looked_at=at,
+        risk=drift.as_json(risk),
+        drift=asdict(alarm) if alarm else None,
+        losses={name: asdict(loss) for name, loss in losses.items()},
+        **_inputs(config.clients, facts, record, rows, log_odds),
+        expected=asdict(hoped) if hoped else record.expected,
+        live_score=_live_score(config, live, card, rows[known], outcome[known], at),
+    )
+
+
+def deployed(facts: Mapping[str, Any], live: Release, threshold: float) -> Deployed:
+    """What was known of the release's losses when it was deployed: out of fold, and on the test rows."""
+    counted = [each for each in (facts.get("losses"), live.scores.get("losses")) if each]
+    return drift.deployed(counted, threshold, 1 / facts.get("design_effect", 1.0))
+
+
+def data(clients: Clients, table: "pd.DataFrame") -> str:
+    """A fingerprint of the labelled rows, in their order."""
+    import pandas as pd
+
+    columns = [clients.id, *clients.numeric, *clients.categorical, clients.target]
+    labelled = table.loc[~np.isnan(contracts.outcomes(clients, table)), columns]
+    rows = pd.util.hash_pandas_object(labelled, index=False).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()
+
+
+def held_out(
+    config: Config, contract: Contract, labelled: "pd.DataFrame", newer_than: str | None
+) -> "NDArray[np.bool_]":
+    """Which labelled rows no challenger is trained on, shape (rows,): of every third client among the new.
+
+    New are rows that the generation `newer_than` had not; where they are too few to tell anything, none.
+    """
+    none = np.zeros(len(labelled), dtype=bool)
+    fresh = news.unseen(config, contract, labelled, {newer_than}) if newer_than else None
+    if fresh is None:
+        return none
+    seed = config.settings.training.seed
+    drawn = [zlib.crc32(f"{seed}:{client}".encode()) % ONE_IN == 0 for client in labelled[config.clients.id]]
+    aside = fresh & np.array(drawn)
+    left = contracts.outcomes(config.clients, labelled[aside])
+    return aside if aside.sum() >= FEWEST_HELD_OUT and 0 < left.sum() < len(left) else none
+
+
+def decide(
+    config: Config,
+    contract: Contract,
+    what: News,
+    record: Record | None,
+    test_rows: "pd.DataFrame",
+    looks: int,
+) -> Decision:
+    """Whether the challenger is deployed: both models on the same rows, which neither was trained on.
+
+    `looks` counts the challengers that were compared on these test rows before.
+    """
+    settings, seed = config.settings.promotion, config.settings.training.seed
+    challenger = scorecard.load(config.scorecard.read_bytes())
+    if what.live is None or record is None:
+        return _first(config, challenger, test_rows)
+    champion = scorecard.load(what.live.read("scorecard.json"))
+
+    def compared(rows: "pd.DataFrame") -> Compared | None:
+        outcome, clients = contracts.outcomes(config.clients, rows), rows[config.clients.id].to_numpy()
+        both = champion.probability(rows), challenger.probability(rows)
+        thresholds = champion.threshold, challenger.threshold
+        return promotion.compare(outcome, clients, *both, seed, settings.confidence, thresholds)
+
+    table = news.table(contract, what)
+    labelled = table[~np.isnan(contracts.outcomes(config.clients, table))]
+    newest = labelled[held_out(config, contract, labelled, what.live.facts["ingested"])]
+    return promotion.decide(
+        compared(newest),
+        compared(test_rows),
+        alarmed=record.drift is not None,
+        looks=looks,
+        margin=settings.margin,
+        confidence=settings.confidence,
+    )
+
+
+def _first(config: Config, challenger: Scorecard, test_rows: "pd.DataFrame") -> Decision:
+    """A model that no live release can be compared with: it must not be refuted by a constant."""
+    facts = files.read_json(config.model_description)
+    found = promotion.beats_constant(
+        contracts.outcomes(config.clients, test_rows),
+        test_rows[config.clients.id].to_numpy(),
+        challenger.probability(test_rows),
+        facts["left"] / facts["rows"],
+        config.settings.training.seed,
+        config.settings.promotion.confidence,
+    )
+    return Decision(found.release, found.reason, 0.0)
+
+
+def _reference(live: Release) -> dict[str, Any]:
+    """reference.json of the release; a release made before there was one has none."""
+    return json.loads(live.read("reference.json")) if "reference.json" in live.facts["files"] else {}
+
+
+def _inputs(
+    clients: Clients, facts: Mapping[str, Any], record: Record, rows: "pd.DataFrame", log_odds: "Floats"
+) -> dict[str, Any]:
+    """What became of the columns: memory and verdict, with the new rows of each dataset as one batch."""
+    if not (known := facts.get("profile")):
+        return {}
+    memory = shift.from_json(record.inputs) if record.inputs else shift.Memory()
+    scored = log_odds if "score" in known["numbers"] else None
+    for dataset in dict.fromkeys(rows["dataset"]):
+        mine = (rows["dataset"] == dataset).to_numpy()
+        columns = _columns(clients, rows[mine], None if scored is None else scored[mine])
+        memory = shift.take(known, memory, *columns, str(dataset))
+    words = {column: clients.word(column) for column in clients.features} | {"score": "the risk of leaving"}
+    return {"inputs": memory.as_json(), "shift": asdict(shift.judge(known, memory, words))}
+
+
+def _columns(
+    clients: Clients, table: "pd.DataFrame", log_odds: "Floats | None"
+) -> tuple[dict[str, "Floats"], dict[str, "NDArray[Any]"]]:
+    """Number and category columns as arrays; the model's own score is one more number."""
+    numbers = {column: table[column].to_numpy(dtype=float) for column in clients.model_numbers}
+    categories = {column: table[column].to_numpy(dtype=object) for column in clients.categorical}
+    return numbers if log_odds is None else {**numbers, "score": log_odds}, categories
+
+
+def _live_score(
+    config: Config,
+    live: Release,
+    card: Scorecard,
+    labelled: "pd.DataFrame",
+    outcome: "Floats",
+    at: str,
+) -> Mapping[str, Any] | None:
     """Figures of the live release on new rows it was not trained on; None where no outcome is known."""
-    outcome = contracts.outcomes(config.clients, fresh)
-    known = outcome == outcome
-    labelled, outcome = fresh[known], outcome[known]
     if not len(labelled):
         return None
-    card = scorecard.load(live.read("scorecard.json"))
     confidence = 1 - config.settings.drift.alpha
     clients, seed = labelled[config.clients.id].to_numpy(), config.settings.training.seed
     figures = scores.figures(outcome, card.probability(labelled), card.threshold, clients, seed, confidence)
     return {
         "release": live.id,
-        "scored_at": stage.now(),
+        "scored_at": at,
         "rows": len(labelled),
         "left": int(outcome.sum()),
         "threshold": card.threshold,
@@ -42,46 +237,8 @@ def score_live(config: Config, live: Release, fresh: "pd.DataFrame") -> Mapping[
     }
 
 
-def drifted(config: Config, live: Release, live_score: Mapping[str, Any] | None) -> Drift | None:
-    """Whether the score on the new rows lies below the score the release was deployed with."""
-    if live_score is None:
-        return None
-    deployed, now = live.scores["figures"]["f1"], live_score["figures"]["f1"]
-    return drift.score_drift(deployed, now, live_score["rows"], config.settings.drift.tolerance)
-
-
-def stays(live_score: Mapping[str, Any] | None) -> str:
-    """Why the model stays, where it has not drifted."""
-    if live_score is None:
-        return "No new outcomes: the model stays."
-    f1, rows = live_score["figures"]["f1"], f"{live_score['rows']:,} new labelled rows"
-    if f1 is None:
-        return f"No drift can be told from {rows}: the model stays."
-    interval = f"{live_score['confidence']:.0%} interval {f1['low']:.3f} to {f1['high']:.3f}"
-    return f"No drift: F1 of the live release is {f1['value']:.3f} ({interval}) on {rows}; the model stays."
-
-
-def decide(config: Config, live: Release | None, fingerprint: str, test_rows: "pd.DataFrame") -> Decision:
-    """Compare challenger and live release on the same test rows; one that is not worse is deployed."""
-    if live is None:
-        return Decision(True, "The new model is the first that can be served.")
-    if live.facts["contract"] != fingerprint:
-        return Decision(True, "The new model replaces one that reads other columns.")
-    champion = scorecard.load(live.read("scorecard.json"))
-    challenger = scorecard.load(config.scorecard.read_bytes())
-    difference = scores.f1_difference(
-        contracts.outcomes(config.clients, test_rows),
-        test_rows[config.clients.id].to_numpy(),
-        (champion.probability(test_rows), champion.threshold),
-        (challenger.probability(test_rows), challenger.threshold),
-        config.settings.training.seed,
-        config.settings.promotion.confidence,
-    )
-    if difference is None:
-        return Decision(False, "The new model is kept aside: F1 cannot be compared on the test rows.")
-    confidence = f"{config.settings.promotion.confidence:.0%} interval"
-    interval = f"{confidence} {difference.low:+.3f} to {difference.high:+.3f}"
-    figures = f"F1 differs by {difference.value:+.3f} ({interval}) on {len(test_rows):,} test rows"
-    if difference.value < -config.settings.promotion.margin:
-        return Decision(False, f"The new model is kept aside, since it is worse: {figures}.")
-    return Decision(True, f"The new model is deployed, since it is not worse: {figures}.")
+def _design_effect(losses: "Floats", client: "NDArray[Any]") -> float:
+    """How many times larger the variance of the mean is, since rows of one client are alike; at least 1."""
+    _, error = scores.mean_and_error(losses, client)
+    independent = losses.std() / np.sqrt(len(losses))
+    return float(np.clip((error / independent) ** 2, 1.0, len(losses))) if independent > 0 else 1.0

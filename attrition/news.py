@@ -1,8 +1,7 @@
 """What came since the last *finished* run: a run that died half way is simply done again."""
 
-import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,9 @@ from attrition.publisher import Edition
 from attrition.releases import Release
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 log = logging.getLogger("attrition")
 
@@ -57,14 +58,37 @@ def live_release(config: Config) -> tuple[Release | None, str | None]:
     return live, None
 
 
-def fresh_rows(config: Config, contract: Contract, news: News) -> "pd.DataFrame":
-    """Rows of the table that neither the last finished run nor the training of the live release had seen."""
-    seen_by = {news.finished, news.live.facts["ingested"] if news.live else None} - {None}
-    known: set[tuple[str, ...]] = set()
-    for generation_id in seen_by:
-        known.update(_rows(config, str(generation_id)))
-    table = generations.table(contract, news.generation)
-    return table[[row not in known for row in _rows(config, news.generation.id)]]
+def table(contract: Contract, news: News) -> "pd.DataFrame":
+    return generations.table(contract, news.generation)
+
+
+def unseen(
+    config: Config, contract: Contract, table: "pd.DataFrame", known: Collection[str]
+) -> "NDArray[np.bool_] | None":
+    """Which rows of the current table none of these generations had, shape (rows,).
+
+    A row is known by client, model columns and outcome, however many times it stands there: a correction of
+    another column, or another name of its dataset, does not make it new. None where a generation is gone.
+    """
+    import numpy as np
+    import pandas as pd
+
+    clients = config.clients
+    columns = [clients.id, *clients.numeric, *clients.categorical, clients.target]
+    here = pd.util.hash_pandas_object(table[columns], index=False)
+    often = pd.Series(dtype=np.int64)
+    try:
+        for generation_id in sorted(known):
+            edition = publisher.read(generations.shelf(config), generation_id)
+            there = pd.util.hash_pandas_object(
+                generations.table(contract, edition)[columns], index=False
+            ).value_counts()
+            often = there.combine(often, max, fill_value=0)
+    except DataError:
+        return None
+    time = here.groupby(here, sort=False).cumcount()
+    fresh: NDArray[np.bool_] = (time >= here.map(often).fillna(0)).to_numpy()
+    return fresh
 
 
 def _new_datasets(config: Config, generation: Edition, finished: str | None) -> list[str]:
@@ -80,13 +104,3 @@ def _new_datasets(config: Config, generation: Edition, finished: str | None) -> 
                 "generation %s of the last finished run is gone: every dataset counts as new", finished
             )
     return [e["name"] for e in generations.datasets(generation) if known.get(e["name"]) != e["sha256"]]
-
-
-def _rows(config: Config, generation_id: str) -> list[tuple[str, ...]]:
-    """The rows of a generation as text, without the dataset each came from; none where it is gone."""
-    try:
-        path = publisher.read(generations.shelf(config), generation_id).path("finaldata.csv")
-    except DataError:
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [tuple(row[:-1]) for row in csv.reader(stream)][1:]

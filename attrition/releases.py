@@ -1,7 +1,7 @@
 """A release as readers see it: resolve `current` once, verify what is read. No reader ever sees two releases.
 
 production_deployment/releases/<id>/ holds trainedmodel.pkl, latestscore.txt, ingestedfiles.txt,
-scorecard.json, model.json, scores.json, modelcard.md and manifest.json.
+scorecard.json, reference.json, model.json, scores.json, modelcard.md and manifest.json.
 """
 
 import json
@@ -70,3 +70,8 @@ def require_live(config: Config) -> Release:
 def by_id(config: Config, release_id: str) -> Release:
     place = shelf(config)
     return Release(place, publisher.read(place, release_id))
+
+
+def kept(config: Config) -> list[str]:
+    """Ids of every release that is kept, oldest first."""
+    return [edition.id for edition in publisher.editions(shelf(config))]

@@ -229,18 +229,39 @@ class ModelCard(Section):
 
 class Promotion(Section):
     margin: float = Field(
-        0.0, ge=0, description="loss of F1 on the test data at which a new model still counts as not worse"
+        0.0,
+        ge=0,
+        description="rise of log loss at which a new model still counts as not worse after an alarm",
     )
     confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="confidence of the interval around that difference"
+        0.95, gt=0.5, lt=1, description="confidence with which a new model must be better to be deployed"
     )
 
 
 class Drift(Section):
     alpha: float = Field(
-        0.01, gt=0, lt=0.5, description="1 - alpha is the confidence of the interval around a new score"
+        0.01,
+        gt=0,
+        lt=0.5,
+        description="chance of any false alarm over the whole life of a release, however often one looks",
     )
-    tolerance: float = Field(0.02, ge=0, lt=1, description="loss of F1 that is not called drift")
+    tolerance: float = Field(
+        0.02, ge=0, lt=1, description="rise of the error rate, or of the Brier loss, that is not called drift"
+    )
+
+
+class Retraining(Section):
+    growth: float = Field(
+        1.5,
+        gt=1,
+        description="a challenger is trained when the labelled rows are so many times those of the model",
+    )
+    enough_labels: int = Field(
+        100, ge=1, description="new labelled rows without which moved inputs alone train no challenger"
+    )
+    most_per_day: int = Field(
+        4, ge=1, description="challengers trained in 24 hours, first ones and --force aside"
+    )
 
 
 class Bands(Section):
@@ -336,6 +357,7 @@ class Settings(Section):
     model_card: ModelCard = ModelCard()
     promotion: Promotion = Promotion()
     drift: Drift = Drift()
+    retraining: Retraining = Retraining()
     risk: Risk = Risk()
     api: Api = Api()
     alerts: Alerts = Alerts()

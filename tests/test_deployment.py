@@ -45,7 +45,15 @@ def test_a_release_holds_everything_and_the_fixed_names_lead_to_it(trained: Proj
         "ingesteddata/ingestedfiles.txt"
     )
     held = {path.name for path in (folder / "current").iterdir()}
-    assert held == {*FIXED, "scorecard.json", "model.json", "scores.json", "modelcard.md", "manifest.json"}
+    assert held == {
+        *FIXED,
+        "scorecard.json",
+        "reference.json",
+        "model.json",
+        "scores.json",
+        "modelcard.md",
+        "manifest.json",
+    }
     live = releases.require_live(trained.config())
     publisher.verify(live.shelf, live.edition)
     assert live.facts["libraries"].keys() >= {"python", "scikit-learn"}

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 import diagnostics
 import ingestion
 from attrition import contract as contracts
-from attrition import files, generations, ledger, publisher, releases
+from attrition import files, generations, ledger, monitor, publisher, releases
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
+from attrition.monitor import Memory, Record
 from tests import cards
 from tests.projects import Project, classic_rows
 
@@ -279,25 +281,21 @@ def test_no_stage_is_run_again_to_be_timed(classic: Config) -> None:
     assert classic.history.read_bytes() == before
 
 
-def test_drift_is_what_the_last_look_of_fullprocess_found() -> None:
-    drifted, score = {"reason": "F1 fell"}, {"rows": 40}
-    looked = ran("fullprocess", 3, drift=drifted, live_score=score)
-    quiet = ran("fullprocess", 4, drift=None, live_score=None)
-    fault = ran("fullprocess", 5, "failed")
-    told = {"run": "run-3", "started": looked["started"], "drift": drifted, "live_score": score}
-    assert diagnostics.known_drift([looked, quiet, ran("training", 6, drift=1), fault], None) == told
-    assert diagnostics.known_drift([quiet, fault], None) is None
-    at_work = ran("fullprocess", 7, drift=None, live_score=score)
-    newest = diagnostics.known_drift([looked], at_work)
-    assert newest and (newest["run"], newest["drift"], newest["live_score"]) == ("run-7", None, score)
-    assert diagnostics.known_drift([looked], quiet) == told
-
-
-def test_a_fullprocess_run_at_work_hands_in_what_it_has_just_found(classic: Config) -> None:
-    diagnostics.run(classic, {"drift": {"reason": "F1 fell"}, "live_score": {"rows": 40}})
-    drift = published(classic)["drift"]
-    assert (drift["run"], drift["drift"]["reason"]) == (classic.run, "F1 fell")
-    assert drift["started"] == published(classic)["diagnosed_at"]
+def test_drift_is_what_the_live_release_met(five: Config) -> None:
+    deploy(five)
+    live = releases.require_live(five)
+    assert diagnostics.known_drift(five, None) is None
+    assert diagnostics.known_drift(five, live) is None
+    met = Record("000001-aa", rows=60, labels=40, looked_at="2026-03-01T06:00:00Z", live_score={"rows": 40})
+    alarmed = replace(met, drift={"reason": "the live release errs", "since": "2026-03-01T06:00:00Z"})
+    monitor.write(five.monitor, Memory({"000000-another": alarmed}))
+    assert diagnostics.known_drift(five, live) is None
+    monitor.write(five.monitor, Memory({live.id: alarmed}))
+    diagnostics.run(five)
+    told = published(five)["drift"]
+    assert (told["release"], told["rows"], told["labels"]) == (live.id, 60, 40)
+    assert told["drift"] == alarmed.drift
+    assert told["live_score"] == {"rows": 40}
 
 
 def test_what_became_of_the_datasets_is_counted_with_the_reasons(project: Project) -> None:

@@ -1,13 +1,15 @@
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from attrition import releases
-from tests.projects import CHECKOUT, Project, classic_rows
+from attrition import monitor, releases
+from tests.projects import CHECKOUT, HEADER, Project, classic_rows
 
 
 @pytest.fixture
@@ -75,6 +77,23 @@ def test_an_idle_tick_imports_next_to_nothing(fed: Project) -> None:
     assert imported(done.stderr) - imported(bare.stderr) == {"attrition", "attrition.stamp"}
 
 
+def killed(fed: Project, stage: str) -> "subprocess.CompletedProcess[str]":
+    """A tick that dies right after this stage was done."""
+    script = (
+        "import os, signal, sys, fullprocess; from attrition import ledger\n"
+        "append = ledger.append\n"
+        "def append_and_die(history, entry):\n"
+        "    append(history, entry)\n"
+        f"    if entry['stage'] == '{stage}': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "ledger.append = append_and_die\n"
+        "sys.argv = ['fullprocess.py', '--config', sys.argv[1]]\n"
+        "sys.exit(fullprocess.main())"
+    )
+    config = str(fed.home / "config.json")
+    command = [sys.executable, "-c", script, config]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+
+
 def test_new_data_without_drift_is_recorded_and_the_model_stays(fed: Project) -> None:
     tick(fed)
     before = live(fed)
@@ -90,25 +109,130 @@ def test_new_data_without_drift_is_recorded_and_the_model_stays(fed: Project) ->
 def test_drift_trains_a_challenger_which_is_deployed_when_not_worse(fed: Project) -> None:
     tick(fed)
     before = live(fed)
-    fed.dataset("b.csv", classic_rows(300, start=2000, turned=True))
-    fed.dataset("test.csv", classic_rows(90, start=4000, turned=True), folder="testdata")
-    answer = fed.json("fullprocess.py")
-    assert "F1 fell from" in answer["drift"]["reason"]
-    assert (answer["retrained"], answer["promoted"]) == (True, True)
-    assert live(fed) != before
-    assert "Drift: F1 fell" in fed.run("deployment.py", "--list").stdout
-    assert tick(fed).stdout == ""
-
-
-def test_a_challenger_that_is_worse_is_kept_aside_and_the_tick_is_no_failure(fed: Project) -> None:
-    tick(fed)
-    before = live(fed)
+    # the test data still tells of the old world: the newest rows, held out, are what counts
     fed.dataset("b.csv", classic_rows(900, start=2000, turned=True))
     answer = fed.json("fullprocess.py")
-    assert (answer["retrained"], answer["promoted"], answer["status"]) == (True, False, "done")
-    assert "kept aside, since it is worse" in answer["reason"]
-    assert live(fed) == before
+    assert "the live release errs on 90.0% of 900 new labelled rows" in answer["drift"]["reason"]
+    assert answer["drift"]["kind"] == "concept"
+    assert (answer["retrained"], answer["promoted"]) == (True, True)
+    assert "newest rows" in answer["reason"]
+    assert live(fed) != before
+    assert "Drift: the live release errs" in fed.run("deployment.py", "--list").stdout
+    facts = json.loads(releases.require_live(fed.config()).read("model.json"))
+    assert 240 < facts["held_out"]["rows"] < 360
+    assert facts["labelled"] == 1100
+    # the 200 rows of the old world mislead by now
+    assert facts["window"] == "the newest half of the labelled rows"
+    assert facts["rows"] == (1100 - facts["held_out"]["rows"]) // 2
     assert tick(fed).stdout == ""
+
+
+def test_a_challenger_that_is_not_better_is_kept_aside_and_the_tick_is_no_failure(fed: Project) -> None:
+    tick(fed)
+    before = live(fed)
+    fed.dataset("b.csv", classic_rows(150, start=2000))
+    answer = fed.json("fullprocess.py")
+    assert "There are 150 new labelled rows, and the model was fitted on 200." in answer["reason"]
+    assert (answer["retrained"], answer["promoted"], answer["status"]) == (True, False, "done")
+    assert "kept aside, since it is not proven better" in answer["reason"]
+    assert live(fed) == before
+    (folder,) = (fed.home / "models/refused").iterdir()
+    assert (folder / "reason.txt").read_text().strip() in answer["reason"]
+    assert json.loads((folder / "model.json").read_text())["labelled"] == 350
+    assert tick(fed).stdout == ""
+
+
+def test_a_refused_challenger_is_not_trained_again_on_the_same_data(fed: Project) -> None:
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(150, start=2000))
+    assert fed.json("fullprocess.py")["retrained"]
+    # rows without an outcome are no other data to train on
+    fed.dataset("c.csv", [row[:-1] for row in classic_rows(30, start=3000)])
+    answer = fed.json("fullprocess.py")
+    assert not answer["retrained"]
+    assert "A challenger trained on the same data was refused" in answer["reason"]
+    fed.dataset("d.csv", classic_rows(30, start=4000))
+    assert fed.json("fullprocess.py")["retrained"]
+    assert fed.json("fullprocess.py", "--force")["retrained"]
+
+
+def test_no_more_challengers_are_trained_in_a_day_than_allowed(fed: Project) -> None:
+    fed.configure(retraining={"most_per_day": 2})
+    tick(fed)
+    retrained = []
+    for name, start in (("b.csv", 2000), ("c.csv", 3000)):
+        fed.dataset(name, classic_rows(150, start=start))
+        answer = fed.json("fullprocess.py")
+        retrained.append(answer["retrained"])
+    assert retrained == [True, False]
+    assert "2 challengers were trained in the last 24 hours" in answer["reason"]
+    assert fed.json("fullprocess.py", "--force")["retrained"]
+
+
+def test_a_first_model_no_better_than_a_constant_is_not_released(project: Project) -> None:
+    random = np.random.default_rng(0)
+    noise = [f"client{i:04d},{random.integers(99)},500,{i % 50},{random.integers(2)}" for i in range(1200)]
+    project.dataset("a.csv", noise[:200])
+    project.dataset("test.csv", noise[200:], folder="testdata")
+    answer = project.json("fullprocess.py")
+    assert (answer["retrained"], answer["promoted"], answer["release"]) == (True, False, None)
+    assert "no better than a constant" in answer["reason"]
+    assert tick(project).stdout == ""
+
+
+def test_a_killed_tick_counts_no_row_twice(fed: Project) -> None:
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(60, start=2000))
+    died = killed(fed, "diagnostics")
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert fed.json("fullprocess.py")["live_score"]["rows"] == 60
+    record = monitor.read(fed.config().monitor).records[live(fed)]
+    assert (record.rows, record.labels) == (60, 60)
+
+
+def test_corrections_and_other_names_of_a_dataset_are_no_new_labels(fed: Project) -> None:
+    fed.configure(clients={"carry": ["note"]})
+    header = HEADER.replace(",exited", ",note,exited")
+    rows = [f"{row[:-2]},first{row[-2:]}" for row in classic_rows(260)]
+    fed.dataset("a.csv", rows[:200], header)
+    fed.dataset(
+        "test.csv", [f"{row[:-2]},x{row[-2:]}" for row in classic_rows(90, start=500)], header, "testdata"
+    )
+    tick(fed)
+    fed.dataset("b.csv", rows[200:], header)
+    assert fed.json("fullprocess.py")["live_score"]["rows"] == 60
+    fed.dataset("b.csv", [row.replace("first", "second") for row in rows[200:]], header)
+    assert fed.json("fullprocess.py")["live_score"] is None
+    (fed.home / "sourcedata/b.csv").rename(fed.home / "sourcedata/c.csv")
+    assert fed.json("fullprocess.py")["live_score"] is None
+    assert monitor.read(fed.config().monitor).records[live(fed)].labels == 60
+
+
+def test_a_damaged_memory_is_counted_again_and_this_is_told(fed: Project) -> None:
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(60, start=2000))
+    tick(fed)
+    fed.write("models/monitor.json", "{")
+    fed.dataset("c.csv", classic_rows(40, start=3000))
+    done = fed.run("fullprocess.py", "-q")
+    assert (done.returncode, "monitor.json: this is damaged" in done.stderr) == (0, True)
+    assert monitor.read(fed.config().monitor).records[live(fed)].labels == 100
+
+
+def test_broken_columns_are_told_and_ask_for_a_challenger_where_there_are_labels(fed: Project) -> None:
+    tick(fed)
+    broken = [",".join([row.split(",")[0], "0", *row.split(",")[2:]]) for row in classic_rows(60, start=2000)]
+    fed.dataset("b.csv", [row[:-1] for row in broken])
+    answer = fed.json("fullprocess.py")
+    assert not answer["retrained"]
+    inputs = monitor.read(fed.config().monitor).records[live(fed)].shift
+    assert inputs and inputs["level"] == "act"
+    assert any("lastmonth activity" in sentence and "b.csv" in sentence for sentence in inputs["sentences"])
+    fed.configure(retraining={"enough_labels": 20, "growth": 9})
+    fed.dataset("c.csv", classic_rows(30, start=3000))
+    answer = fed.json("fullprocess.py")
+    assert answer["retrained"]
+    assert "There are 30 new labelled rows to learn from." in answer["reason"]
 
 
 def test_the_live_release_is_scored_on_exactly_the_new_labelled_rows(fed: Project) -> None:
@@ -138,20 +262,7 @@ def test_a_run_killed_after_any_stage_is_simply_done_again(fed: Project, stage: 
     tick(fed)
     fed.dataset("b.csv", classic_rows(300, start=2000, turned=True))
     fed.dataset("test.csv", classic_rows(90, start=4000, turned=True), folder="testdata")
-    script = (
-        "import os, signal, sys, fullprocess; from attrition import ledger\n"
-        "append = ledger.append\n"
-        "def append_and_die(history, entry):\n"
-        "    append(history, entry)\n"
-        f"    if entry['stage'] == '{stage}': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "ledger.append = append_and_die\n"
-        "sys.argv = ['fullprocess.py', '--config', sys.argv[1]]\n"
-        "sys.exit(fullprocess.main())"
-    )
-    config = str(fed.home / "config.json")
-    died = subprocess.run(
-        [sys.executable, "-c", script, config], cwd=CHECKOUT, capture_output=True, text=True
-    )
+    died = killed(fed, stage)
     assert died.returncode == -signal.SIGKILL, died.stderr
     answer = fed.json("fullprocess.py")
     assert answer["new_datasets"] == ["b.csv"]
@@ -181,14 +292,21 @@ def test_a_damaged_live_release_is_replaced_and_this_is_told(fed: Project) -> No
     assert live(fed) != before
 
 
-def test_a_rollback_by_hand_is_left_alone(fed: Project) -> None:
+def test_a_rollback_by_hand_is_honoured(fed: Project) -> None:
     tick(fed)
     first = live(fed)
-    tick(fed, "--force")
+    fed.dataset("b.csv", classic_rows(900, start=2000, turned=True))
+    tick(fed)
     assert live(fed) != first
     assert fed.run("deployment.py", "--rollback").returncode == 0
     assert tick(fed).stdout == ""
     assert live(fed) == first
+    # rows without an outcome are no new reason, and labelled ones are
+    fed.dataset("c.csv", [row[:-1] for row in classic_rows(30, start=6000)])
+    assert "was rolled back: it is not made again" in fed.json("fullprocess.py")["reason"]
+    assert live(fed) == first
+    fed.dataset("d.csv", classic_rows(60, start=7000, turned=True))
+    assert fed.json("fullprocess.py")["promoted"]
 
 
 def test_another_clients_section_gives_a_new_release(fed: Project) -> None:

@@ -66,7 +66,7 @@ def test_the_classic_data_from_first_release_to_drift(classic: Project, shared: 
     drifted = classic.json("fullprocess.py", "--practice")
     assert (drifted["new_datasets"], drifted["retrained"]) == (["drift.csv"], True)
     assert drifted["live_score"]["figures"]["f1"]["value"] == 0
-    assert "F1 fell" in drifted["drift"]["reason"]
+    assert "erred on 8 of 8 new labelled rows" in drifted["drift"]["reason"]
     assert classic.run("fullprocess.py", "--practice").stdout == ""
 
 

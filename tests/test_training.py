@@ -81,6 +81,7 @@ def test_the_winner_is_written_with_its_scorecard_and_a_description_that_names_b
     facts = described(config)
     assert trained.status == "done"
     assert facts["sha256"] == {
+        "reference.json": hashlib.sha256(config.reference.read_bytes()).hexdigest(),
         "trainedmodel.pkl": hashlib.sha256(config.trained_model.read_bytes()).hexdigest(),
         "scorecard.json": hashlib.sha256(config.scorecard.read_bytes()).hexdigest(),
     }

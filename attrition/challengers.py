@@ -1,0 +1,141 @@
+"""When a challenger is trained, and what becomes of one that is refused.
+
+A refused one is kept aside in models/refused/<run>/ with its reason, and none is trained again on the
+same data.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from attrition import files, monitor, news, publisher, releases, stage
+from attrition.config import Config
+from attrition.contract import Contract
+from attrition.monitor import Record, Refusal
+from attrition.news import News
+from attrition.releases import Release
+
+KEPT = 3
+
+
+def reason_to_train(config: Config, live: Release, record: Record) -> str | None:
+    """Why a sound live release is challenged without an alarm, as a sentence; None where nothing asks."""
+    settings = config.settings.retraining
+    if config.force:
+        return "Asked for with --force."
+    if record.shift and record.shift["level"] == "act" and record.labels >= settings.enough_labels:
+        told = "; ".join(record.shift["sentences"])
+        return f"Inputs: {told}. There are {record.labels:,} new labelled rows to learn from."
+    if record.labels:
+        rows = json.loads(live.read("model.json"))["rows"]
+        if record.labels >= (settings.growth - 1) * rows:
+            return f"There are {record.labels:,} new labelled rows, and the model was fitted on {rows:,}."
+    return None
+
+
+def reason_against(config: Config, contract: Contract, what: News) -> str | None:
+    """Why no challenger is trained although something asks for one; None where nothing is against it."""
+    if config.force or what.damage:
+        return None
+    memory, now = monitor.read(config.monitor), Now(config, contract, what)
+    for refusal in memory.refusals:
+        if now.is_judged_like(refusal):
+            return f"A challenger trained on the same data was refused ({refusal.at}): {refusal.reason}"
+    if what.live is None:
+        return None
+    for edition in publisher.editions(releases.shelf(config)):
+        if edition.sequence > what.live.edition.sequence and now.is_trained_like(edition.manifest):
+            return f"Release {edition.id}, trained on the same data, was rolled back: it is not made again."
+    most = config.settings.retraining.most_per_day
+    if memory.trainings_today(stage.now()) >= most:
+        return f"{most} challengers were trained in the last 24 hours: the next one waits."
+    return None
+
+
+def stays(config: Config, record: Record | None) -> str:
+    """Why the model stays, where nothing asks for a challenger."""
+    if record is None or record.losses is None or not record.labels:
+        return "No new outcomes: the model stays."
+    error = record.losses["error"]
+    interval = f"{1 - config.settings.drift.alpha:.0%} interval {error['low']:.1%} to {error['high']:.1%}"
+    return (
+        f"No drift: since its deployment the live release erred on {error['value']:.1%} of {record.labels:,} "
+        f"new labelled rows ({interval}); the model stays."
+    )
+
+
+def begin(config: Config) -> None:
+    """Count this training; before it, so that one that dies again and again does not go on all day."""
+    memory = monitor.read(config.monitor)
+    monitor.write(config.monitor, memory.trained(stage.now()))
+
+
+def look_at_test_rows(config: Config) -> int:
+    """Count this look at the test rows; returns how many other challengers had looked at them before."""
+    trained_on = files.read_json(config.model_description)["sha256"][config.trained_model.name]
+    memory, looks = monitor.read(config.monitor).looked(test_rows(config), trained_on)
+    monitor.write(config.monitor, memory)
+    return looks
+
+
+def refuse(config: Config, contract: Contract, what: News, reason: str) -> None:
+    """Remember the refusal, and keep the challenger's files aside with it."""
+    now = Now(config, contract, what)
+    refusal = Refusal(stage.now(), config.run, what.generation.id, now.labelled, now.judged_on, reason)
+    memory = monitor.read(config.monitor)
+    folder = config.refused / config.run
+    for path in (config.model_description, config.scorecard, config.trained_model, config.scores):
+        if path.exists():
+            files.write_bytes(folder / path.name, path.read_bytes())
+    files.write_text(folder / "reason.txt", f"{reason}\n")
+    forget(config)
+    monitor.write(config.monitor, memory.refused(refusal))
+
+
+def forget(config: Config) -> None:
+    folders = sorted(config.refused.iterdir(), key=lambda folder: (folder.stat().st_mtime_ns, folder.name))
+    for folder in folders[:-KEPT]:
+        shutil.rmtree(folder)
+
+
+def test_rows(config: Config) -> str:
+    """A fingerprint of the test data folder."""
+    places = sorted(config.test_folder.glob("*.csv"))
+    return hashlib.sha256("".join(files.sha256(path) for path in places).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a challenger would be trained on and judged by now, as fingerprints."""
+
+    config: Config
+    contract: Contract
+    what: News
+
+    @cached_property
+    def labelled(self) -> str:
+        from attrition import evidence
+
+        return evidence.data(self.config.clients, news.table(self.contract, self.what))
+
+    @cached_property
+    def judged_on(self) -> str:
+        settings = self.config.settings
+        kinds = (settings.training, settings.promotion, settings.clients)
+        judged = [*(each.model_dump_json() for each in kinds), test_rows(self.config)]
+        return hashlib.sha256("\n".join(judged).encode()).hexdigest()
+
+    def is_judged_like(self, refusal: Refusal) -> bool:
+        if refusal.judged_on != self.judged_on:
+            return False
+        # the generation tells without reading the table
+        return refusal.generation == self.what.generation.id or refusal.trained_on == self.labelled
+
+    def is_trained_like(self, release: Mapping[str, Any]) -> bool:
+        if release["contract"] != self.contract.fingerprint:
+            return False
+        return release["ingested"] == self.what.generation.id or release.get("data") == self.labelled
