@@ -78,17 +78,18 @@ def choose(
     if rows < judged or len(sizes) == 1:
         return Window(rows, ALL, f"All {rows:,} rows are used: too few to choose among windows.", {})
     newest = slice(rows - judged, rows)
-    fold = folds.by_client(clients[newest], outcome[newest], FOLDS, seed)
+    client = np.unique(clients, return_inverse=True)[1]
+    fold = folds.by_client(client[newest], outcome[newest], FOLDS, seed)
     if fold is None:
         lacking = f"the newest {judged:,} hold fewer than two clients of one outcome"
         return Window(rows, ALL, f"All {rows:,} rows are used: {lacking}.", {})
     features = _features(table, numeric, categorical, seed)
-    losses = {name: _losses(features, outcome, clients, fold, size) for name, size in sizes.items()}
+    losses = {name: _losses(features, outcome, client, fold, size) for name, size in sizes.items()}
     figures = {}
     for name, each in losses.items():
-        gain, error = scores.mean_and_error(losses[ALL] - each, clients[newest])
+        gain, error = scores.mean_and_error(losses[ALL] - each, client[newest])
         figures[name] = Judged(sizes[name], float(each.mean()), gain, error)
-    return _told(chosen(losses, clients[newest]), figures, judged)
+    return _told(chosen(losses, client[newest]), figures, judged)
 
 
 def chosen(losses: Mapping[str, Floats], clients: NDArray[Any]) -> str:
@@ -145,7 +146,7 @@ def _features(table: pd.DataFrame, numeric: Sequence[str], categorical: Sequence
 
 
 def _losses(
-    features: Floats, outcome: Floats, clients: NDArray[Any], fold: NDArray[np.intp], size: int
+    features: Floats, outcome: Floats, client: NDArray[np.intp], fold: NDArray[np.intp], size: int
 ) -> Floats:
     """Log losses of the newest len(fold) rows, each fold predicted by a model of the newest `size` rows.
 
@@ -160,7 +161,7 @@ def _losses(
     log_odds = np.empty(len(fold))
     for held_out in np.unique(fold):
         asked = np.flatnonzero(fold == held_out) + first
-        seen = np.flatnonzero(~np.isin(clients[start:], clients[asked])) + start
+        seen = np.flatnonzero(~np.isin(client[start:], client[asked])) + start
         with threadpool_limits(limits=1):
             model.fit(features[seen], outcome[seen])
             log_odds[asked - first] = model.decision_function(features[asked])
