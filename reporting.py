@@ -194,6 +194,7 @@ def failures(config: Config) -> Iterator[Finding]:
     for name, failure in failed.items():
         if name not in NOT_TOLD:
             sentence = f"The last run of {name} failed ({failure['started']}): {failure.get('sentence', '')}"
+            # what waits to be told is sent by a tick
             script = "fullprocess" if name == "alerts" else name
             yield Finding("act", sentence, config.command(f"{script}.py"))
 

@@ -14,42 +14,31 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
-from attrition import files, flips, ledger, posting, stage, standing
+from pydantic import TypeAdapter
+
+from attrition import files, flips, ledger, outbox, posting, stage, standing
 from attrition.channels import KINDS, Message, kinds
 from attrition.config import Config
 from attrition.errors import AttritionError
 from attrition.flips import Alert, State
+from attrition.outbox import Waiting
 from attrition.posting import Undelivered
 from attrition.settings import Alerts
 
 log = logging.getLogger("attrition")
 
 LONGEST_SECONDS = 8.0
-MOST_AT_ONCE = 10
-# a day of ticks
-MOST_TRIES = 144
-# sent whole and never answered: as often as this a message may arrive twice before it is taken for told
-MOST_UNCLEAR = 6
 LONGEST_SUBJECT = 120
+LONGEST_COMMAND = 1000
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """An alert that is not delivered yet: tries, and tries without an answer, by the kinds it waits for."""
-
-    alert: Alert
-    tries: Mapping[str, int]
-    unclear: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Kept:
+class Memory:
     """alerts.json: what was told, what waits, when to look again, and which risk list was looked at."""
 
     state: State = flips.NOTHING_TOLD
@@ -103,10 +92,13 @@ def look_again(config: Config) -> float | None:
     """When a tick must not be idle, in seconds since 1970: at once while alerts wait; None is never."""
     if not kinds(config.settings.alerts):
         return None
-    kept = _read(config)
-    if kept.waiting:
+    try:
+        memory = _read(config)
+    except OSError:
         return 0.0
-    return datetime.fromisoformat(kept.look_again).timestamp() if kept.look_again else None
+    if memory.waiting:
+        return 0.0
+    return datetime.fromisoformat(memory.look_again).timestamp() if memory.look_again else None
 
 
 def tell(config: Config, alive: str | None) -> None:
@@ -115,62 +107,47 @@ def tell(config: Config, alive: str | None) -> None:
     now = standing.look(config, before.risk_list, alive)
     found = flips.flips(before.state, now)
     due = flips.digest_due(before.state, now)
-    kept = Kept(
+    memory = Memory(
         flips.told(before.state, now),
-        [*_still_waiting(before, using), *(_waiting(config, alert, using) for alert in found)],
+        [*outbox.still(before.waiting, using), *(_waiting(config, alert, using) for alert in found)],
         _utc(due.timestamp()) if due else None,
         before.risk_list if due or now.at_risk is None else standing.stamp_of_list(config),
     )
-    if kept != before:
-        _write(config, kept)
-    deliver(config, kept)
+    if memory != before:
+        _write(config, memory)
+    deliver(config, memory)
 
 
-def deliver(config: Config, kept: Kept) -> None:
-    """Send what waits, at most `MOST_AT_ONCE` alerts a kind, and keep what each kind said as it says it."""
+def deliver(config: Config, memory: Memory) -> None:
+    """Send what waits, and keep what each kind said as it says it."""
     settings = config.settings.alerts
-    batches = {
-        kind: batch
-        for kind in kinds(settings)
-        if (batch := [one for one in kept.waiting if kind in one.tries][:MOST_AT_ONCE])
-    }
+    batches = {kind: batch for kind in kinds(settings) if (batch := outbox.batch(memory.waiting, kind))}
     if not batches:
         return
     started, clock = stage.now(), time.monotonic()
-    jobs = {
-        kind: KINDS[kind].job(settings, message(config, [one.alert for one in batch]))
-        for kind, batch in batches.items()
-    }
+    jobs = {kind: KINDS[kind].job(settings, message(config, batch)) for kind, batch in batches.items()}
+    # the try is written down first: what cannot be remembered must not be sent, or it would be at each tick
+    memory = replace(memory, waiting=outbox.tried(memory.waiting, batches))
+    _write(config, memory)
     faults = {}
     for kind, fault in posting.outcomes(jobs, LONGEST_SECONDS):
-        kept = replace(kept, waiting=after(kept.waiting, kind, batches[kind], fault))
-        _write(config, kept)
         faults[kind] = _sentence(settings, kind, fault)
-        _log(batches[kind], kind, faults[kind])
-    told = {kind: [one.alert.title for one in batches[kind]] for kind in faults}
-    facts = {kind: {"alerts": told[kind], "fault": faults[kind]} for kind in faults}
-    ran: dict[str, Any] = {"run": config.run, "stage": standing.TELLING, "started": started}
-    failed = " ".join(sentence for sentence in faults.values() if sentence)
-    sentence = failed or f"Told: {'; '.join(dict.fromkeys(t for titles in told.values() for t in titles))}."
-    ran |= {"seconds": round(time.monotonic() - clock, 3), "status": "failed" if failed else "done"}
-    ledger.append(config.history, {**ran, "sentence": sentence, "facts": facts})
-
-
-def after(
-    waiting: Sequence[Waiting], kind: str, batch: Sequence[Waiting], fault: Undelivered | None
-) -> list[Waiting]:
-    """What still waits once `kind` has said what became of the batch."""
-    left = []
-    for one in waiting:
-        if one.alert in [sent.alert for sent in batch] and kind in one.tries:
-            tries, unclear = one.tries[kind] + 1, one.unclear.get(kind, 0) + bool(fault and fault.unclear)
-            over = fault is None or tries >= MOST_TRIES or unclear >= MOST_UNCLEAR
-            counted = {} if over else {kind: tries}
-            others = {name: count for name, count in one.tries.items() if name != kind}
-            one = replace(one, tries={**others, **counted}, unclear={**one.unclear, kind: unclear})
-        if one.tries:
-            left.append(one)
-    return left
+        _log(memory.waiting, kind, batches[kind], faults[kind])
+        memory = replace(memory, waiting=outbox.after(memory.waiting, kind, batches[kind], fault))
+        _write(config, memory)
+    failed = " ".join(filter(None, faults.values()))
+    titles = {kind: [alert.title for alert in batch] for kind, batch in batches.items()}
+    told = f"Told: {'; '.join(dict.fromkeys(title for batch in titles.values() for title in batch))}."
+    entry = {
+        "run": config.run,
+        "stage": standing.TELLING,
+        "started": started,
+        "seconds": round(time.monotonic() - clock, 3),
+        "status": "failed" if failed else "done",
+        "sentence": failed or told,
+        "facts": {kind: {"alerts": titles[kind], "fault": faults[kind]} for kind in faults},
+    }
+    ledger.append(config.history, entry)
 
 
 def message(config: Config, alerts: Sequence[Alert]) -> Message:
@@ -218,47 +195,33 @@ def _utc(seconds: float) -> str:
 
 
 def _waiting(config: Config, alert: Alert, using: Sequence[str]) -> Waiting:
-    return Waiting(replace(alert, command=config.command(alert.command)), dict.fromkeys(using, 0), {})
-
-
-def _still_waiting(kept: Kept, using: Sequence[str]) -> list[Waiting]:
-    """What waits for a kind that is still configured."""
-    waiting = [
-        replace(one, tries={kind: count for kind, count in one.tries.items() if kind in using})
-        for one in kept.waiting
-    ]
-    return [one for one in waiting if one.tries]
+    command = flips.short(config.command(alert.command), LONGEST_COMMAND)
+    return Waiting(replace(alert, command=command), dict.fromkeys(using, 0), {})
 
 
 def _sentence(settings: Alerts, kind: str, fault: Undelivered | None) -> str:
     return f"Alerts by {kind}: the URL in {KINDS[kind].variable(settings)} {fault}." if fault else ""
 
 
-def _log(batch: Sequence[Waiting], kind: str, sentence: str) -> None:
+def _log(waiting: Sequence[Waiting], kind: str, batch: Sequence[Alert], sentence: str) -> None:
     if not sentence:
         log.info("alerts told by %s: %d", kind, len(batch))
         return
     # an error reaches cron's mail: once, when the trouble begins
-    begins = all(one.tries[kind] == 0 for one in batch)
-    log.log(
-        logging.ERROR if begins else logging.WARNING, "%s They are sent again at the next tick.", sentence
-    )
-    for one in batch:
-        if one.tries[kind] + 1 >= MOST_TRIES or one.unclear.get(kind, 0) + 1 >= MOST_UNCLEAR:
-            log.error("given up: no word by %s of this alert: %s", kind, one.alert.title)
+    begins = all(one.tries[kind] == 1 for one in waiting if one.alert in batch)
+    level = logging.ERROR if begins else logging.WARNING
+    log.log(level, "%s What waits is sent again by each tick.", sentence)
 
 
-def _read(config: Config) -> Kept:
+def _read(config: Config) -> Memory:
     try:
-        kept = files.read_json(config.alerts)
-        waiting = [Waiting(Alert(**one["alert"]), one["tries"], one["unclear"]) for one in kept["waiting"]]
-        return Kept(State(**kept["state"]), waiting, kept["look_again"], kept["risk_list"])
+        return TypeAdapter(Memory).validate_json(config.alerts.read_bytes())
     except FileNotFoundError:
-        return Kept()
-    except (ValueError, TypeError, KeyError):
+        return Memory()
+    except ValueError:
         log.warning("%s cannot be read: what is wrong now is told once more", config.alerts)
-        return Kept()
+        return Memory()
 
 
-def _write(config: Config, kept: Kept) -> None:
-    files.write_json(config.alerts, asdict(kept))
+def _write(config: Config, memory: Memory) -> None:
+    files.write_json(config.alerts, asdict(memory))

@@ -47,8 +47,10 @@ def webhook(settings: Alerts, message: Message) -> Job:
 
 
 def mail(settings: Alerts, message: Message) -> Job:
+    from attrition import mailing
+
     to, url = settings.mail_to or (), os.environ.get(settings.smtp_env)
-    return lambda sent: posting.mail(url, letter(settings, message), to, sent)
+    return lambda sent: mailing.mail(url, letter(settings, message), to, sent)
 
 
 def letter(settings: Alerts, message: Message) -> "EmailMessage":

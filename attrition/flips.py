@@ -18,6 +18,7 @@ LONGEST_NAME = 80
 LONGEST_SENTENCE = 600
 LONGEST_TEXT = 8000
 DIGEST_EVERY = timedelta(days=1)
+_INGEST, _RELEASES = "ingestion.py --json", "deployment.py --list"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,13 @@ def told(before: State, now: Facts) -> State:
         listed_at=before.listed_at,
         digest_at=before.digest_at,
     )
-    if now.at_risk is None or before.at_risk is not None and _digest_waits(before, now.at):
+    if now.at_risk is None:
         return state
-    digest_at = now.at if _newly_at_risk(before, now) else before.digest_at
     ids = [client.id for client in now.at_risk]
+    if before.at_risk is not None and _digest_waits(before, now.at):
+        # who is new waits for the next digest, who recovered is new when he comes again
+        return replace(state, at_risk=[client for client in before.at_risk if client in set(ids)])
+    digest_at = now.at if _newly_at_risk(before, now) else before.digest_at
     return replace(state, at_risk=ids, scored_by=state.live, listed_at=now.at, digest_at=digest_at)
 
 
@@ -125,18 +129,19 @@ def _datasets(before: State, now: Facts) -> Iterator[Alert]:
 def _drift(before: State, now: Facts) -> Iterator[Alert]:
     if now.drift and not before.drift:
         text = f"Since {now.drift.since}: {_sentence(now.drift.sentence)}"
-        yield Alert("drift", False, "the live model has drifted", text, "deployment.py --list", now.at)
+        yield Alert("drift", False, "the live model has drifted", text, _RELEASES, now.at)
     if before.drift and not now.drift:
         lasted = f"It had lasted since {before.drift} ({_span(before.drift, now.at)})."
         text = f"{_sentence(now.verdict)} {lasted}"
-        yield Alert("drift", True, "the drift has ended", text, "deployment.py --list", now.at)
+        yield Alert("drift", True, "the drift has ended", text, _RELEASES, now.at)
 
 
 def _challenger(before: State, now: Facts) -> Iterator[Alert]:
     # that it ended is told by what ended it: a new release, or the end of the drift
     if now.unfit and not before.unfit:
-        text = f"Since {now.unfit.since}: {_sentence(now.unfit.sentence)} The live release stays."
-        yield Alert("challenger", False, "a new model is refused", text, "deployment.py --list", now.at)
+        stays = "The live release stays." if now.live else "There is none to serve."
+        text = f"Since {now.unfit.since}: {_sentence(now.unfit.sentence)} {stays}"
+        yield Alert("challenger", False, "a new model is refused", text, _RELEASES, now.at)
 
 
 def _release(before: State, now: Facts) -> Iterator[Alert]:
@@ -144,15 +149,12 @@ def _release(before: State, now: Facts) -> Iterator[Alert]:
     if live is None or live.id == before.live or before.live is None and live.run != now.run:
         return
     score = f" F1 on the test data: {live.f1:.3f}." if live.f1 is not None else ""
+    title = "a new release is live"
+    text = f"{live.id}, made {live.created}. {_sentence(live.reason)}{score}"
     if before.live and live.id < before.live:
-        title, text = "a release was rolled back", f"{live.id} is live again, in place of {before.live}."
-    else:
-        was = f" It took the place of {before.live}." if before.live else ""
-        title, text = (
-            "a new release is live",
-            f"{live.id}, made {live.created}. {_sentence(live.reason)}{was}",
-        )
-    yield Alert("release", True, title, f"{text}{score}", "deployment.py --rollback", now.at)
+        title, text = "a release was rolled back", f"{live.id} is live again.{score}"
+    before_it = f" Until now: {before.live}." if before.live else ""
+    yield Alert("release", True, title, f"{text}{before_it}", _RELEASES, now.at)
 
 
 def _clients(before: State, now: Facts) -> Iterator[Alert]:
@@ -167,24 +169,18 @@ def _clients(before: State, now: Facts) -> Iterator[Alert]:
         lines.append(f"and clients of {len(owners) - MOST_OWNERS:,} more owners")
     if now.live and before.scored_by != now.live.id:
         lines.append("Scored by another release than the last digest: part of this may be the new model's.")
-    text = f"Since the list of {before.listed_at}:\n{_cut(chr(10).join(lines))}\nAll of them: risklist.csv."
-    yield Alert(
-        "clients",
-        False,
-        _counted("client", [client.id for client in new], "newly at risk"),
-        text,
-        "reporting.py",
-        now.at,
-    )
+    since = f"Since the list of {before.listed_at}:"
+    text = "\n".join([since, _cut("\n".join(lines)), "All of them: risklist.csv."])
+    title = _counted("client", [client.id for client in new], "newly at risk")
+    yield Alert("clients", False, title, text, "reporting.py", now.at)
 
 
 def _silence(before: State, now: Facts) -> Iterator[Alert]:
     if now.alive:
-        text = f"No tick had run from {now.alive} until now ({_span(now.alive, now.at)}). Was cron at work?"
+        text = f"Nothing had run from {now.alive} until now ({_span(now.alive, now.at)}). Was cron at work?"
         yield Alert("silence", True, "the pipeline runs again", text, "fullprocess.py --dry-run", now.at)
 
 
-_INGEST = "ingestion.py --json"
 KINDS = (
     _stages,
     _datasets,
@@ -241,8 +237,6 @@ def _sentence(text: str) -> str:
 
 
 def _span(since: str, until: str) -> str:
-    minutes = max(
-        0, int((datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds() // 60)
-    )
-    days, hours = minutes // 1440, minutes // 60 % 24
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
+    span = max(timedelta(0), datetime.fromisoformat(until) - datetime.fromisoformat(since))
+    hours, minutes = divmod(span.seconds // 60, 60)
+    return f"{span.days} d {hours} h" if span.days else f"{hours} h {minutes} min"

@@ -1,4 +1,4 @@
-"""Messages on their way out: HTTP and mail, within a bound, whatever the other side does.
+"""Messages on their way out, within a bound, whatever the other side does; and how to ask over HTTP.
 
 A fault told here is a sentence that quotes no URL, no password and nothing a server said: each may hold a
 secret. An idle tick pings through this room, so it imports the standard library alone, and late.
@@ -7,26 +7,21 @@ secret. An idle tick pings through this room, so it imports the standard library
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from email.message import EmailMessage
-    from smtplib import SMTP
-    from ssl import SSLContext
-    from urllib.parse import SplitResult
     from urllib.request import OpenerDirector
 
 # what one connection may wait for its next byte; the bound of a whole delivery is the caller's
 SOCKET_SECONDS = 4.0
 PING_SECONDS = 3.0
 PAUSES = (0.5, 1.5)
-HERE = ("localhost", "127.0.0.1", "::1")
 NO_ADDRESS = "is no address that can be used"
 
 Sent = Callable[[], None]
 Job = Callable[[Sent], None]
+Ended = queue.SimpleQueue[tuple[str, "Undelivered | None"]]
 
 
 class Undelivered(Exception):
@@ -48,13 +43,11 @@ def outcomes(jobs: Mapping[str, Job], seconds: float) -> Iterator[tuple[str, Und
     (a name server, a slow drip) is left to its thread, which ends with the process.
     """
     deadline = time.monotonic() + seconds
-    ended: queue.SimpleQueue[tuple[str, Undelivered | None]] = queue.SimpleQueue()
+    ended: Ended = queue.SimpleQueue()
     sent = {name: threading.Event() for name in jobs}
     for name, job in jobs.items():
-        work = threading.Thread(
-            target=lambda n=name, j=job: ended.put((n, _tried(j, sent[n], deadline))), daemon=True
-        )
-        work.start()
+        work = (name, job, sent[name], deadline, ended)
+        threading.Thread(target=_work, args=work, daemon=True).start()
     while sent:
         try:
             name, fault = ended.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -81,10 +74,10 @@ def request(url: str | None, sent: Sent, body: bytes | None = None, content_type
     from urllib.error import HTTPError, URLError
     from urllib.request import Request
 
-    address = _address(url, ("http://", "https://"))
+    place = address(url, ("http://", "https://"))
     headers = {"User-Agent": "attrition", **({"Content-Type": content_type} if body else {})}
     try:
-        _opener(sent).open(Request(address, body, headers), timeout=SOCKET_SECONDS).close()
+        _opener(sent).open(Request(place, body, headers), timeout=SOCKET_SECONDS).close()
     except HTTPError as answer:
         answer.close()
         moved = "; a redirect is not followed, give the final address" if 300 <= answer.code < 400 else ""
@@ -92,41 +85,14 @@ def request(url: str | None, sent: Sent, body: bytes | None = None, content_type
     except InvalidURL:
         raise Undelivered(NO_ADDRESS) from None
     except URLError as error:
-        raise _fault(error.reason) from None
+        raise fault_of(error.reason) from None
     except (OSError, HTTPException):
         # what rises bare from urllib rose after the request was out
         raise Undelivered("broke off without an answer", unclear=True) from None
 
 
-def mail(url: str | None, message: "EmailMessage", to: Sequence[str], sent: Sent) -> None:
-    """Hand a mail to the server of an smtp:// or smtps:// URL, for every recipient that the server takes."""
-    import logging
-    import smtplib
-    from email.policy import SMTP as LINES
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(_address(url, ("smtp://", "smtps://")))
-    try:
-        with _greeted(parts) as smtp:
-            code, _ = smtp.mail(message["From"].addresses[0].addr_spec)
-            taken = [recipient for recipient in to if smtp.rcpt(recipient)[0] in (250, 251)]
-            if code != 250 or not taken:
-                raise Undelivered(f"refused {'every recipient' if code == 250 else f'the sender ({code})'}")
-            if len(taken) < len(to):
-                logging.getLogger("attrition").warning(
-                    "the mail server takes only %d of %d recipients", len(taken), len(to)
-                )
-            sent()
-            code, _ = smtp.data(message.as_bytes(policy=LINES))
-            if code != 250:
-                raise Undelivered(f"refused the mail ({code})")
-    except smtplib.SMTPResponseException as answer:
-        # 4xx: try again later, as the server says itself
-        raise Undelivered(f"answered {answer.smtp_code}", again=answer.smtp_code < 500) from None
-    except smtplib.SMTPServerDisconnected:
-        raise
-    except smtplib.SMTPException as error:
-        raise Undelivered(f"cannot take the mail ({type(error).__name__})") from None
+def _work(name: str, job: Job, sent: threading.Event, deadline: float, ended: Ended) -> None:
+    ended.put((name, _tried(job, sent, deadline)))
 
 
 def _tried(job: Job, sent: threading.Event, deadline: float) -> Undelivered | None:
@@ -149,10 +115,11 @@ def _done(job: Job, sent: threading.Event) -> None:
     try:
         job(sent.set)
     except (OSError, ValueError) as error:
-        raise _fault(error, unclear=sent.is_set()) from None
+        raise fault_of(error, unclear=sent.is_set()) from None
 
 
-def _address(url: str | None, schemes: tuple[str, ...]) -> str:
+def address(url: str | None, schemes: tuple[str, ...]) -> str:
+    """A URL as it stands in a variable, or Undelivered, which does not quote it."""
     if not url or not url.strip():
         raise Undelivered("is not set where this run was started")
     if not url.strip().startswith(schemes):
@@ -163,7 +130,7 @@ def _address(url: str | None, schemes: tuple[str, ...]) -> str:
 def _ping_url(url: str | None, what: str) -> str:
     from urllib.parse import urlsplit
 
-    parts = urlsplit(_address(url, ("http://", "https://")))
+    parts = urlsplit(address(url, ("http://", "https://")))
     path = parts.path.rstrip("/") + f"/{what}" if what else parts.path
     return parts._replace(path=path).geturl()
 
@@ -199,44 +166,7 @@ def _opener(sent: Sent) -> "OpenerDirector":
     return build_opener(Stay, Http, Https)
 
 
-@contextmanager
-def _greeted(parts: "SplitResult") -> Iterator["SMTP"]:
-    """A mail server, encrypted and logged in to; at the end it is left without waiting for a farewell."""
-    import smtplib
-    import socket
-    import ssl
-    from urllib.parse import unquote
-
-    # by its own name: looking up the full one can take longer than the mail
-    host, name, context = parts.hostname or "", socket.gethostname(), ssl.create_default_context()
-    smtp: smtplib.SMTP
-    if parts.scheme == "smtps":
-        smtp = smtplib.SMTP_SSL(host, parts.port or 465, name, timeout=SOCKET_SECONDS, context=context)
-    else:
-        smtp = smtplib.SMTP(host, parts.port or 587, name, timeout=SOCKET_SECONDS)
-    try:
-        smtp.ehlo_or_helo_if_needed()
-        if parts.scheme == "smtp" and (parts.password or host not in HERE):
-            _encrypt(smtp, context, required=bool(parts.password))
-        if parts.password:
-            smtp.login(unquote(parts.username or ""), unquote(parts.password))
-        yield smtp
-    finally:
-        with suppress(OSError):
-            smtp.putcmd("quit")
-        smtp.close()
-
-
-def _encrypt(smtp: "SMTP", context: "SSLContext", required: bool) -> None:
-    """STARTTLS where the server knows it; without it no password is sent."""
-    if smtp.has_extn("starttls"):
-        smtp.starttls(context=context)
-        smtp.ehlo()
-    elif required:
-        raise Undelivered("offers no STARTTLS, and a password is never sent in the clear; is it smtps://?")
-
-
-def _fault(error: object, unclear: bool = False) -> Undelivered:
+def fault_of(error: object, unclear: bool = False) -> Undelivered:
     """What an error of the machine or the network means; never its own text, which may quote a secret."""
     import socket
     import ssl

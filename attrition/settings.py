@@ -306,7 +306,8 @@ def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-Address = Annotated[str, Field(pattern=r"^[!-~]+@[!-~]+$", max_length=254)]
+# the form that HTML gives an e-mail address: neither names nor lists, so that a header stays one address
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9.-]+$", max_length=254)]
 
 
 class Alerts(Section):

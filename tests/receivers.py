@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,8 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 SECONDS = 30
 Connection = socket.socket
@@ -160,6 +163,8 @@ def smtp(certificate: Path | None = None, at_once: bool = False) -> Iterator[Rec
 
 def certificate(folder: Path) -> Path:
     """A self-signed certificate of 127.0.0.1 and localhost, its key in the same file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
     place = folder / "certificate.pem"
     names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x"]

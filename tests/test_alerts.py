@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from attrition import alerts, channels, flips, standing
-from attrition.alerts import MOST_TRIES, MOST_UNCLEAR, Waiting
+import reporting
+from attrition import alerts, channels, flips, outbox, standing
 from attrition.flips import NOTHING_TOLD, Alert, State
+from attrition.outbox import MOST_TRIES, MOST_UNCLEAR, Waiting
 from attrition.posting import Undelivered
 from attrition.settings import Alerts
 from attrition.standing import Client, Facts, Live, Rejected, Trouble
@@ -157,6 +158,8 @@ def test_what_is_not_delivered_is_told_when_the_receiver_is_back(fed: Project, h
     assert first.stderr.count(f"the URL in {HOOK} answered 500") == 1
     assert tick(fed).stderr == ""
     assert [entry["status"] for entry in fed.history("alerts")] == ["failed", "failed"]
+    (finding,) = reporting.failures(fed.config())
+    assert "answered 500" in finding.sentence and finding.command.startswith("python fullprocess.py")
     hook.taken()
     hook.behaviour = "yes"
     tick(fed)
@@ -182,14 +185,27 @@ def test_no_receiver_fails_or_holds_a_run(
     assert fed.history("fullprocess")[-1]["status"] == "done"
 
 
+def test_what_cannot_be_written_down_is_not_sent(fed: Project, hook: Receiver) -> None:
+    tick(fed)
+    hook.taken()
+    fed.write("sourcedata/bad.csv", "no,such\n1,2\n")
+    (fed.home / "models/alerts.json").unlink()
+    (fed.home / "models/alerts.json").mkdir()
+    assert "alerts are not told, since " in tick(fed).stderr
+    assert hook.requests == []
+    (fed.home / "models/alerts.json").rmdir()
+    tick(fed)
+    assert told(hook) == ["dataset bad.csv set aside"]
+
+
 def test_a_variable_that_is_not_set_is_a_sentence(fed: Project) -> None:
     assert f"the URL in {HOOK} is not set where this run was started" in tick(fed).stderr
 
 
 def test_a_run_killed_between_delivery_and_its_record_tells_once_more(fed: Project, hook: Receiver) -> None:
     script = (
-        "import os, signal, sys, fullprocess; from attrition import alerts\n"
-        "alerts.after = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, sys, fullprocess; from attrition import outbox\n"
+        "outbox.after = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "sys.argv = ['fullprocess.py', '--config', sys.argv[1]]\n"
         "sys.exit(fullprocess.main())"
     )
@@ -292,7 +308,10 @@ def test_who_asks_for_alerts_late_hears_what_is_wrong_now_and_no_old_news(
     assert told(hook) == ["dataset bad.csv set aside"]
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"state": 1}', '{"state": {}, "waiting": [{}]}'])
+DAMAGES = ["", "{", "[]", '{"state": 1}', '{"waiting": [{}]}', '{"state": {"failing": null, "rejected": []}}']
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_memory_is_made_anew(fed: Project, hook: Receiver, damage: str) -> None:
     fed.write("sourcedata/bad.csv", "no,such\n1,2\n")
     tick(fed)
@@ -379,7 +398,7 @@ def test_a_long_silence_is_told_when_it_ends(fed: Project, hook: Receiver) -> No
 def test_every_command_of_an_alert_can_be_run(fed: Project) -> None:
     texts = re.findall(r'"((?:\w+)\.py[ \w-]*)"', Path(flips.__file__).read_text())
     commands = {*texts, *(f"{stage}.py -v" for stage in ("ingestion", "training", "apicalls"))}
-    assert {"deployment.py --list", "deployment.py --rollback", "reporting.py"} <= commands
+    assert {"deployment.py --list", "ingestion.py --json", "reporting.py"} <= commands
     for command in commands:
         script, *flags = command.split()
         shown = fed.run(script, *flags, "--dry-run") if script == "fullprocess.py" else None
@@ -436,6 +455,7 @@ def titles(before: State, now: Facts) -> list[str]:
     return [alert.title for alert in flips.flips(before, now)]
 
 
+UNANSWERED = Undelivered("gave no answer", unclear=True)
 LIVE = Live("000002-abcdef01", AT, "No release was live.", 0.61, "r1")
 EVERYTHING_BAD = facts(
     failing={"training": Trouble(AT, "no rows")},
@@ -517,7 +537,9 @@ def test_the_digest_is_daily_by_owner_and_capped() -> None:
 
 
 def test_a_client_who_recovered_and_falls_ill_again_is_told_again() -> None:
-    state = flips.told(NOTHING_TOLD, facts(at_risk=clients("A", "B")))
+    state = flips.told(NOTHING_TOLD, facts(at_risk=clients("B")))
+    state = flips.told(state, facts(at_risk=clients("A", "B")))
+    assert state.digest_at == AT
     state = flips.told(state, facts(at=LATER, at_risk=clients("B")))
     assert titles(state, facts(at=NEXT_DAY, at_risk=clients("A", "B"))) == ["client A newly at risk"]
 
@@ -558,14 +580,15 @@ def test_slack_s_markup_is_escaped_and_a_subject_is_one_header(project: Project)
 
 def test_an_alert_is_given_up_after_a_day_of_ticks_and_a_silent_receiver_sooner() -> None:
     alert = Alert("drift", False, "x", "y", "z.py", AT)
-    queue = [Waiting(alert, {"webhook": 0, "mail": 0}, {})]
-    for _ in range(MOST_TRIES - 1):
-        queue = alerts.after(queue, "mail", queue, Undelivered("answered 500"))
-    assert queue[0].tries == {"webhook": 0, "mail": MOST_TRIES - 1}
-    queue = alerts.after(queue, "mail", queue, Undelivered("answered 500"))
+    queue, batch = [Waiting(alert, {"webhook": 0, "mail": 0}, {})], [alert]
+    for count in range(1, MOST_TRIES + 1):
+        queue = outbox.tried(queue, {"mail": batch})
+        assert queue[0].tries == {"webhook": 0, "mail": count}
+        queue = outbox.after(queue, "mail", batch, Undelivered("answered 500"))
     assert queue[0].tries == {"webhook": 0}
     for _ in range(MOST_UNCLEAR):
-        queue = alerts.after(queue, "webhook", queue, Undelivered("", unclear=True))
+        assert queue
+        queue = outbox.after(outbox.tried(queue, {"webhook": batch}), "webhook", batch, UNANSWERED)
     assert queue == []
 
 
@@ -615,7 +638,9 @@ def test_a_url_put_into_the_config_is_refused_without_being_quoted(project: Proj
     assert SECRET not in done.stderr
 
 
-@pytest.mark.parametrize("to", ["no address", "a@b\r\nBcc: c@d", "", [], ["a@b", "ü@x"], 5])
+@pytest.mark.parametrize(
+    "to", ["no address", "a@b\r\nBcc: c@d", "a@b\n", "a@b,c@d", "A <a@b>", "", [], ["a@b", "ü@x"], 5]
+)
 def test_what_is_no_address_is_refused(to: Any) -> None:
     with pytest.raises(ValidationError):
         Alerts.model_validate_json(json.dumps({"mail_to": to}))
