@@ -18,6 +18,7 @@ SOCKET_SECONDS = 4.0
 PING_SECONDS = 3.0
 PAUSES = (0.5, 1.5)
 NO_ADDRESS = "is no address that can be used"
+UNANSWERED = "broke off without an answer"
 
 Sent = Callable[[], None]
 Job = Callable[[Sent], None]
@@ -88,7 +89,7 @@ def request(url: str | None, sent: Sent, body: bytes | None = None, content_type
         raise fault_of(error.reason) from None
     except (OSError, HTTPException):
         # what rises bare from urllib rose after the request was out
-        raise Undelivered("broke off without an answer", unclear=True) from None
+        raise Undelivered(UNANSWERED, unclear=True) from None
 
 
 def _work(name: str, job: Job, sent: threading.Event, deadline: float, ended: Ended) -> None:
@@ -115,7 +116,7 @@ def _done(job: Job, sent: threading.Event) -> None:
     try:
         job(sent.set)
     except (OSError, ValueError) as error:
-        raise fault_of(error, unclear=sent.is_set()) from None
+        raise (Undelivered(UNANSWERED, unclear=True) if sent.is_set() else fault_of(error)) from None
 
 
 def address(url: str | None, schemes: tuple[str, ...]) -> str:
@@ -166,7 +167,7 @@ def _opener(sent: Sent) -> "OpenerDirector":
     return build_opener(Stay, Http, Https)
 
 
-def fault_of(error: object, unclear: bool = False) -> Undelivered:
+def fault_of(error: object) -> Undelivered:
     """What an error of the machine or the network means; never its own text, which may quote a secret."""
     import socket
     import ssl
@@ -174,11 +175,11 @@ def fault_of(error: object, unclear: bool = False) -> Undelivered:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Undelivered(f"has a certificate that is not trusted (OpenSSL's code {error.verify_code})")
     if isinstance(error, ssl.SSLError):
-        return Undelivered("does not speak TLS as it should", True, unclear)
+        return Undelivered("does not speak TLS as it should", True)
     if isinstance(error, socket.gaierror):
         return Undelivered("has a host name that is not known", True)
     if isinstance(error, TimeoutError):
-        return Undelivered("gave no answer in time", True, unclear)
+        return Undelivered("gave no answer in time", True)
     if isinstance(error, OSError):
-        return Undelivered(f"cannot be reached ({error.strerror or 'it broke off'})", True, unclear)
+        return Undelivered(f"cannot be reached ({error.strerror or 'it broke off'})", True)
     return Undelivered(NO_ADDRESS)
