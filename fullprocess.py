@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ingestion
-from attrition import challengers, files, monitor, news, releases, stage
+from attrition import alerts, challengers, files, monitor, news, releases, stage
 from attrition import config as configuration
 from attrition import contract as contracts
 from attrition.config import Config
@@ -172,17 +172,24 @@ def stamped(config: Config, name: str, run: Callable[[Config], Processed]) -> Pr
     # looked at before the work: what people change meanwhile is news to the next tick
     people = [config.path, config.input_folder, config.test_folder]
     seen = stamp.text([str(place) for place in people], sorted(configuration.overriding(os.environ)))
-    processed = stage.step(config, name, run)
+    with alerts.telling(config):
+        processed = stage.step(config, name, run)
     if not config.dry_run and not processed.unsettled:
-        results = [config.ingested_current, config.current]
-        left = stamp.extended(seen, [str(place) for place in results])
+        results = [str(place) for place in (config.ingested_current, config.current, config.alerts)]
+        left = stamp.extended(seen, results, alerts.look_again(config), alerts.ping_variable(config))
         # a database must be asked each time: then the stamp tells by its age alone that cron is alive
         files.write_bytes(config.stamp, b"" if config.settings.database and not config.practice else left)
     return processed
 
 
+def watched(config: Config, name: str, run: Callable[[Config], Processed]) -> Processed:
+    """The whole tick between its pings."""
+    with alerts.pinged(config):
+        return stamped(config, name, run)
+
+
 def main() -> int:
-    return stage.enter("fullprocess", __doc__, run, around=stamped, silent_when_idle=True)
+    return stage.enter("fullprocess", __doc__, run, around=watched, silent_when_idle=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Example: python reporting.py
 
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,9 +115,9 @@ def gather(config: Config, release: Release, generation: Edition) -> Facts:
         importance=importance(model),
         shapes=shapes(model, {column.column: column.typical for column in card.columns}),
         findings=sorted(found, key=lambda finding: pages.LEVELS.index(finding.level)),
-        commands=[(_command(config, command), meaning) for command, meaning in COMMANDS.items()],
-        default_command=_command(config, "fullprocess.py"),
-        diagnose_command=_command(config, "diagnostics.py"),
+        commands=[(config.command(command), meaning) for command, meaning in COMMANDS.items()],
+        default_command=config.command("fullprocess.py"),
+        diagnose_command=config.command("diagnostics.py"),
     )
 
 
@@ -195,7 +194,9 @@ def failures(config: Config) -> Iterator[Finding]:
     for name, failure in failed.items():
         if name not in NOT_TOLD:
             sentence = f"The last run of {name} failed ({failure['started']}): {failure.get('sentence', '')}"
-            yield Finding("act", sentence, _command(config, f"{name}.py"))
+            # what waits to be told is sent by a tick
+            script = "fullprocess" if name == "alerts" else name
+            yield Finding("act", sentence, config.command(f"{script}.py"))
 
 
 def forget(reports: Path, keep: int) -> list[str]:
@@ -212,7 +213,7 @@ def _findings_of_the_list(config: Config, entries: Sequence[Entry]) -> Iterator[
     not_scored = [entry for entry in entries if entry.cause]
     if not_scored and len(not_scored) == len(entries):
         sentence = f"No client could be scored: {not_scored[0].cause}."
-        yield Finding("act", sentence, _command(config, "fullprocess.py --force"))
+        yield Finding("act", sentence, config.command("fullprocess.py --force"))
     elif not_scored:
         yield Finding(
             "look", f"Clients that could not be scored: {len(not_scored):,}; {not_scored[0].cause}."
@@ -226,7 +227,7 @@ def _findings_of_the_data(
     release: Release,
     generation: Edition,
 ) -> Iterator[Finding]:
-    diagnose = _command(config, "diagnostics.py")
+    diagnose = config.command("diagnostics.py")
     set_aside = [dataset for dataset in datasets if dataset["status"] == "rejected"]
     if set_aside:
         first = f"{set_aside[0]['name']} ({set_aside[0]['reason']})"
@@ -261,7 +262,7 @@ def _findings_of_the_model(
     config: Config, newest: str | None, model: Mapping[str, Any], scores: Mapping[str, Any]
 ) -> Iterator[Finding]:
     if newest:
-        yield Finding("look", newest, _command(config, "deployment.py --list"))
+        yield Finding("look", newest, config.command("deployment.py --list"))
     for warning in [*model["warnings"], *scores["warnings"]]:
         yield Finding("look", f"{warning[:1].upper()}{warning[1:]}.")
     if model["left"] < FEW_LEAVERS:
@@ -284,13 +285,6 @@ def _read_json(path: Path, made_by: str) -> Any:
 def _f1(figures: Mapping[str, Any]) -> str:
     f1 = figures["f1"]
     return "not known" if f1 is None or f1["value"] is None else f"{f1['value']:.3f}"
-
-
-def _command(config: Config, command: str) -> str:
-    """A command as a person types it in the project's folder, for this very config."""
-    practice = ["--practice"] if config.practice else []
-    other = [] if config.path == PROJECT / "config.json" else ["--config", _relative(config.path, PROJECT)]
-    return " ".join(["python", command, *practice, *map(shlex.quote, other)])
 
 
 def _relative(path: Path, folder: Path) -> str:

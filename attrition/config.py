@@ -7,6 +7,7 @@ and config.json over the default.
 import difflib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,6 +129,7 @@ class Config:
 
     monitor = Kept("fullprocess", "model_folder", "monitor.json")
     refused = Kept("fullprocess", "model_folder", "refused")
+    alerts = Kept("attrition.alerts", "model_folder", "alerts.json")
 
     history = Kept("attrition.ledger", "model_folder", "history.jsonl")
     pipeline_lock = Kept("attrition.stage", "model_folder", "pipeline.lock")
@@ -137,6 +139,13 @@ class Config:
     def stamp(self) -> Path:
         """What the last finished run saw; written by fullprocess, found without reading config.json."""
         return self.home / f".{self.path.name}{'.practice' if self.practice else ''}.stamp"
+
+    def command(self, command: str) -> str:
+        """A command as a person types it in the project's folder, for this very config."""
+        practice = ["--practice"] if self.practice else []
+        place = Path(os.path.relpath(self.path, PROJECT)).as_posix()
+        other = [] if self.path == PROJECT / "config.json" else ["--config", shlex.quote(place)]
+        return " ".join(["python", command, *practice, *other])
 
 
 def kept_files() -> dict[str, Kept]:

@@ -4,6 +4,7 @@ A section refuses unknown keys; faults come all at once (see attrition.config). 
 these descriptions.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Protocol
 
@@ -322,10 +323,45 @@ class Api(Section):
     max_age_minutes: int = Field(30, ge=1, description="/readyz answers 503 when the last good run is older")
 
 
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+# the form that HTML gives an e-mail address: neither names nor lists, so that a header stays one address
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9.-]+$", max_length=254)]
+
+
 class Alerts(Section):
-    webhook_env: None = Field(None, description="not built yet, leave it null")
-    mail_to: None = Field(None, description="not built yet, leave it null")
-    ping_env: None = Field(None, description="not built yet, leave it null")
+    """Whom to tell. URLs hold secrets: they come from the environment, and here are only the names."""
+
+    webhook_env: str | None = Field(
+        None, description="environment variable with the URL of a Slack-compatible incoming webhook"
+    )
+    mail_to: Annotated[tuple[Address, ...] | None, BeforeValidator(_one_or_many)] = Field(
+        None, description="address, or list of addresses, that alerts are mailed to"
+    )
+    mail_from: Address | None = Field(None, description="sender of these mails; null is the first of mail_to")
+    smtp_env: str = Field(
+        "ATTRITION_SMTP_URL",
+        description="environment variable with the mail server: smtps:// or smtp://USER:PASSWORD@HOST:PORT",
+    )
+    ping_env: str | None = Field(
+        None, description="environment variable with the URL of a dead-man's switch, pinged by every tick"
+    )
+    clients_per_owner: int = Field(
+        10, ge=1, le=100, description="most clients of an owner whom the daily digest names"
+    )
+
+    @model_validator(mode="after")
+    def _names_variables(self) -> "Alerts":
+        # checked here and not by a pattern: the message about a pattern would quote a URL put here by mistake
+        for key in ("webhook_env", "smtp_env", "ping_env"):
+            name = getattr(self, key)
+            if name is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{key} must be the name of an environment variable that holds the URL")
+        if self.mail_to == ():
+            raise ValueError("mail_to must name an address, or be null")
+        return self
 
 
 class Parallel(Section):

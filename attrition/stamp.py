@@ -1,17 +1,21 @@
 """The very first look of a tick: has anything changed since the last finished run?
 
-It needs only `os` and one plain-text stamp beside config.json, so that an idle tick costs little more than
-starting Python. What is unclear (another flag, no stamp, a folder out of reach) counts as changed.
+It needs only `os`, `time` and one plain-text stamp beside config.json, so that an idle tick costs little more
+than starting Python. What is unclear (another flag, no stamp, a folder out of reach) counts as changed.
 
     attrition stamp 1                    asks which ATTRITION_ variables are set
     setting ATTRITION_TRAINING_FOLDS     asks for a variable's value
     watch /srv/attrition/sourcedata      asks for size, times and inode of each file in it
+    until 1772344800                     asks whether this time has come: the tick then has something to tell
+    ping PING_URL                        asks nothing: a variable with a URL to ping when the tick ends here
                                          (a blank line; then the answers, as they were)
 """
 
 import os
+import time
 
 HEAD = b"attrition stamp 1"
+NOT_YET = b"not yet"
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib costs 4 ms
 
 
@@ -29,8 +33,9 @@ def nothing_new(arguments: list[str]) -> bool:
         if not questions.startswith(HEAD) or _answers(questions) != answers:
             return False
         os.utime(place)
-    except OSError:
+    except (OSError, ValueError):
         return False
+    _ping(questions)
     return True
 
 
@@ -40,11 +45,28 @@ def text(watched: list[str], settings: list[str]) -> bytes:
     return questions + b"\n\n" + _answers(questions)
 
 
-def extended(stamp: bytes, watched: list[str]) -> bytes:
-    """The same stamp with more to watch, as it is now: the run's own results."""
+def extended(stamp: bytes, watched: list[str], until: float | None = None, ping: str | None = None) -> bytes:
+    """The same stamp with more to watch, as it is now: the run's own results.
+
+    From `until` (seconds since 1970) on no tick is idle. `ping` names a variable with a URL.
+    """
     questions, _, answers = stamp.partition(b"\n\n")
     more = b"\n".join(_watch(watched))
-    return b"\n".join([questions, more]) + b"\n\n" + b"\n".join([answers, _answers(more)])
+    questions, answers = b"\n".join([questions, more]), b"\n".join([answers, _answers(more)])
+    if until is not None:
+        # written as not yet come, even where it has: then the next tick is not idle
+        questions, answers = questions + b"\nuntil %d" % until, answers + b"\n" + NOT_YET
+    return questions + (b"\nping " + os.fsencode(ping) if ping else b"") + b"\n\n" + answers
+
+
+def _ping(questions: bytes) -> None:
+    for question in questions.split(b"\n"):
+        kind, _, name = question.partition(b" ")
+        if kind == b"ping":
+            from attrition import posting
+
+            # a fault is told by the switch itself, which misses the ping
+            posting.ping(os.environ.get(os.fsdecode(name)))
 
 
 def _watch(paths: list[str]) -> list[bytes]:
@@ -59,7 +81,9 @@ def _answers(questions: bytes) -> bytes:
             answers.append(b" ".join(sorted(name for name in os.environb if name.startswith(b"ATTRITION_"))))
         elif kind == b"setting":
             answers.append(os.environb.get(name, b""))
-        else:
+        elif kind == b"until":
+            answers.append(NOT_YET if time.time() < int(name) else b"come")
+        elif kind == b"watch":
             answers += _look_at(name)
     return b"\n".join(answers)
 

@@ -137,7 +137,6 @@ def test_labels_may_be_written_as_numbers(project: Project) -> None:
     "section",
     [
         {"parallel": {"backend": "dask"}},
-        {"alerts": {"mail_to": "a@example.org"}},
         {"risk": {"plays": "plays.csv"}},
     ],
 )
