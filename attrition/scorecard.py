@@ -265,16 +265,6 @@ class Scorecard:
     def _place_of(self) -> dict[str, int]:
         return {each.column: place for place, each in enumerate(self.columns)}
 
-    @cached_property
-    def pairs_of(self) -> dict[str, list[Pair]]:
-        """The pairs that each column is part of."""
-        found: dict[str, list[Pair]] = {}
-        for term in self.terms:
-            if isinstance(term, Pair):
-                for column in term.columns:
-                    found.setdefault(column, []).append(term)
-        return found
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -358,18 +348,24 @@ class Explanations(Sequence[list[Reason]]):
         return f" with {columns[partner].told(value)}"  # type: ignore[arg-type]
 
     def _partner(self, row: int, place: int) -> tuple[int | None, float]:
-        column = self.card.columns[place].column
-        pairs = self.card.pairs_of.get(column)
-        if not pairs:
+        partners = self._partners.get(place)
+        if partners is None:
             return None, 0.0
-        values = {each.column: [self._values[at][row]] for at, each in enumerate(self.card.columns)}
-        coded = self.card.coded(values)
-        found: tuple[int | None, float] = (None, 0.0)
+        partner, share = int(partners[0][row]), float(partners[1][row])
+        return (partner, share) if share else (None, 0.0)
+
+    @cached_property
+    def _partners(self) -> dict[int, tuple[NDArray[np.intp], Floats]]:
+        """By column in a pair: in each row the partner it shares most with, and its share; shape (rows,)."""
+        found: dict[int, tuple[NDArray[np.intp], Floats]] = {}
+        pairs = [term for term in self.card.terms if isinstance(term, Pair)]
+        coded = self.card.coded(self.table) if pairs else Coded(0, {}, {})
         for pair in pairs:
-            mine = pair.columns.index(column)
-            share = float(pair.shares(coded)[mine][0])
-            if abs(share) > abs(found[1]):
-                found = self.card._place_of[pair.columns[1 - mine]], share
+            one, other = (self.card._place_of[column] for column in pair.columns)
+            for place, partner, share in zip((one, other), (other, one), pair.shares(coded), strict=True):
+                before = found.get(place, (np.zeros(coded.rows, dtype=np.intp), np.zeros(coded.rows)))
+                more = np.abs(share) > np.abs(before[1])
+                found[place] = np.where(more, partner, before[0]), np.where(more, share, before[1])
         return found
 
 

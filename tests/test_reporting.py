@@ -357,7 +357,7 @@ def test_the_report_is_one_file_that_asks_nobody_for_anything(base: Project, pag
     assert all(source.startswith("data:image/") for source in sources)
     assert "://" not in html and "url(" not in html and "@import" not in html
     targets = {attributes["href"] for attributes in page.all("a")}
-    assert {target for target in targets if not target.startswith("#")} == {"risklist.csv"}
+    assert {target for target in targets if not target.startswith("#")} == {"risklist.csv", "shortlist.csv"}
 
 
 def test_the_report_can_be_used_without_seeing_it(page: Page) -> None:
@@ -407,7 +407,7 @@ def _contrast(one: str, other: str) -> float:
 
 
 def test_the_run_s_own_copies_are_what_the_fixed_names_hold(base: Project) -> None:
-    names = ("confusionmatrix.png", "risklist.csv", "report.html")
+    names = ("confusionmatrix.png", "risklist.csv", "shortlist.csv", "risklist.json", "report.html")
     for name in names:
         own = (base.home / f"models/reports/{RUN}/{name}").read_bytes()
         assert own == (base.home / f"models/{name}").read_bytes()
@@ -416,6 +416,7 @@ def test_the_run_s_own_copies_are_what_the_fixed_names_hold(base: Project) -> No
     assert entry["facts"]["files"] == [
         *(f"models/reports/{RUN}/{name}" for name in names),
         *(f"models/{n}" for n in names),
+        f"models/reports/{RUN}/list.zip",
     ]
 
 
@@ -802,7 +803,7 @@ def test_practice_writes_below_its_own_folder_and_names_its_own_commands(project
 
 def test_as_a_command_it_names_its_files_and_needs_no_screen(base: Project, tmp_path: Path) -> None:
     answer = base.json("reporting.py", "--dry-run")
-    assert (answer["stage"], answer["status"], len(answer["files"])) == ("reporting", "done", 6)
+    assert (answer["stage"], answer["status"], len(answer["files"])) == ("reporting", "done", 11)
     assert answer["sentence"].startswith("The report is in models/report.html, the list of ")
     done = Project(tmp_path).run("reporting.py")
     assert (done.returncode, done.stdout) == (6, "")

@@ -51,6 +51,11 @@ def _rank(table: pd.DataFrame, clients: Clients = CLIENTS, **risk: Any) -> list[
     return risklist.rank(clients, Risk(**risk), _card(), table, "000001-aa", "2026-03-01T06:00:00Z")
 
 
+def _cells(header: Sequence[str], columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """The one row of an export."""
+    return {name: cell for name, [cell] in zip(header, columns, strict=True)}
+
+
 def _names(entries: Sequence[Entry]) -> list[str]:
     return [entry.client for entry in entries]
 
@@ -222,17 +227,18 @@ def test_no_sum_is_invented_where_there_is_no_value() -> None:
 
 
 def test_the_export_has_every_column_that_people_and_programs_rely_on() -> None:
-    header, [row] = risklist.export(
-        CLIENTS, _rank(_table(CLIENTS, {"company": "a", "logins": 2.0, "note": "VIP"}))
-    )
-    assert header[:9] == [
-        "company", "probability", "risk_band", "rank", "expected_loss", "status",
+    table = _table(CLIENTS, {"company": "a", "logins": 2.0, "note": "VIP"})
+    header, columns = risklist.export(CLIENTS, _rank(table))
+    assert header[:11] == [
+        "company", "probability", "risk_band", "rank", "expected_loss",
+        "previous_probability", "change_points", "status",
         "reason_1", "reason_2", "reason_3",
     ]  # fmt: skip
-    assert header[9:13] == ["reason_1_feature", "reason_1_value", "reason_1_typical", "reason_1_effect"]
-    assert header[21:25] == ["warnings", "release", "threshold", "scored_at"]
-    assert header[25:] == ["note", "plan", "logins", "revenue", "manager", "exited", "dataset"]
-    cells = dict(zip(header, row, strict=True))
+    assert header[11:15] == ["reason_1_feature", "reason_1_value", "reason_1_typical", "reason_1_effect"]
+    assert header[23:25] == ["suggested_action", "act_by"]
+    assert header[25:29] == ["warnings", "release", "threshold", "scored_at"]
+    assert header[29:] == ["note", "plan", "logins", "revenue", "manager", "exited", "dataset"]
+    cells = _cells(header, columns)
     assert cells["reason_1_feature"] == "logins"
     assert (cells["reason_1_value"], cells["reason_1_typical"], cells["reason_1_effect"]) == (2.0, 10.0, 1.6)
     assert (cells["reason_2"], cells["reason_3_effect"]) == (None, None)
@@ -241,8 +247,7 @@ def test_the_export_has_every_column_that_people_and_programs_rely_on() -> None:
 
 def test_the_export_says_why_a_client_was_not_scored() -> None:
     table = _table(CLIENTS, {"company": "blank", "logins": float("nan"), "plan": ""})
-    header, [row] = risklist.export(CLIENTS, _rank(table))
-    cells = dict(zip(header, row, strict=True))
+    cells = _cells(*risklist.export(CLIENTS, _rank(table)))
     assert (cells["status"], cells["probability"], cells["rank"]) == ("not_scored", None, None)
     assert "none of the columns" in cells["warnings"]
 
@@ -252,9 +257,9 @@ def test_a_column_of_the_data_that_is_called_like_one_of_the_list_keeps_its_valu
         id="company", target="exited", numeric=("logins",), categorical=("plan",), carry=("status", "rank")
     )
     table = _table(clients, {"company": "a", "status": "gold", "rank": "7th"})
-    header, [row] = risklist.export(clients, _rank(table, clients))
-    assert len(header) == len(set(header)) == len(row)
-    cells = dict(zip(header, row, strict=True))
+    header, columns = risklist.export(clients, _rank(table, clients))
+    assert len(header) == len(set(header)) == len(columns)
+    cells = _cells(header, columns)
     assert (cells["status"], cells["input_status"], cells["input_rank"]) == ("listed", "gold", "7th")
 
 
