@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 
 from attrition.errors import ConfigError
@@ -49,8 +50,16 @@ class Plays:
 
     def of(self, reason: str, band: str) -> Play:
         """The play for the strongest reason ("": there is none) of a client in this band."""
-        cases = ((reason, band), (reason, ANY), (DEFAULT, band), (DEFAULT, ANY))
-        return next(self.lines[case] for case in cases if case in self.lines)
+        found = self._found.get((reason, band))
+        if found is None:
+            cases = ((reason, band), (reason, ANY), (DEFAULT, band), (DEFAULT, ANY))
+            found = next(self.lines[case] for case in cases if case in self.lines)
+            self._found[reason, band] = found
+        return found
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], Play]:
+        return {}
 
     @property
     def reasons(self) -> list[str]:

@@ -3,10 +3,12 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 LONGEST_CELL = 1 << 30
+_SPECIAL = re.compile('[,"\r\n]')
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -41,20 +43,22 @@ def export_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def export_columns(header: Sequence[str], columns: Sequence[Sequence[Any]]) -> str:
-    """The same from whole columns, which is faster: each text or number of a column is made ready once."""
-    stream = io.StringIO()
+    """The same from whole columns, several times faster: each value of a column is made ready once."""
     ready = (map(_Ready().__getitem__, column) for column in columns)
-    write_rows(stream, [header])
-    write_rows(stream, zip(*ready, strict=True))
-    return stream.getvalue()
+    rows = map(",".join, zip(*ready, strict=True))
+    return "\n".join([",".join(map(_quoted, header)), *rows, ""])
 
 
 class _Ready(dict[Any, str]):
-    """Values of one column as text of an export; 1 and 1.0 read alike, so they may share a place."""
+    """Values of one column as cells of a CSV line; 1 and 1.0 read alike, so they may share a place."""
 
     def __missing__(self, value: Any) -> str:
-        text = self[value] = guarded(value) if isinstance(value, str) else cell(value)
+        text = self[value] = _quoted(guarded(value)) if isinstance(value, str) else cell(value)
         return text
+
+
+def _quoted(text: str) -> str:
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if _SPECIAL.search(text) else text
 
 
 def write_export(stream: TextIO, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

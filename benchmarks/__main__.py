@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 BENCHMARKS = {
     "tick": "what an idle tick costs beside starting Python",
     "models": "accuracy, calibration and CPU of the whole procedure beside its peers, on churn data",
+    "risklist": "what the risk list costs beside reading its table, and a year of lists kept",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 
