@@ -67,7 +67,7 @@ STATUS_WORDS = {
 LEVELS = ("act", "look", "ok")
 LOWER_IS_BETTER = ("log_loss", "brier")
 # said once above the list, not on each of its lines
-HIGHER_RISK = "; associated with higher risk"
+HIGHER_RISK, LOWER_RISK = "; associated with higher risk", "; associated with lower risk"
 
 
 @dataclass(frozen=True)
@@ -268,8 +268,8 @@ def percent(share: float | None) -> str:
 
 
 def points(value: float | None) -> str:
-    """A change in percentage points, with its sign; "" where there is none to tell."""
-    return "" if value is None else f"{value:+.0f} points" if abs(value) >= 0.5 else "unchanged"
+    """A change in percentage points, with its sign; "" where there is none to see."""
+    return "" if value is None or abs(value) < 0.5 else f"{value:+.0f} points"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -298,7 +298,7 @@ def size(count: int) -> str:
 
 
 def brief(reason: str) -> str:
-    return reason.removesuffix(HIGHER_RISK)
+    return reason.removesuffix(HIGHER_RISK).removesuffix(LOWER_RISK)
 
 
 def time(text: str | None) -> str:
