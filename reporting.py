@@ -25,6 +25,7 @@ from attrition import (
     generations,
     keptlists,
     ledger,
+    listfiles,
     lookback,
     pages,
     plays,
@@ -200,7 +201,7 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
         gone=len(gone),
         before=kept.last,
         look_back=looked_back,
-        kept_list=risklist.kept(
+        kept_list=listfiles.kept(
             clients, entries, short, table, kept.next_number, release.id, card.threshold, at
         ),
         pictures=pictures,
@@ -216,8 +217,8 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
 def draw(config: Config, facts: Facts) -> dict[Path, bytes]:
     """The content of each file with a fixed name."""
     lists = {
-        config.risk_list: risklist.export(facts.clients, facts.entries),
-        config.short_list: risklist.short_export(facts.clients, facts.short),
+        config.risk_list: listfiles.export(facts.clients, facts.entries),
+        config.short_list: listfiles.short_export(facts.clients, facts.short),
     }
     matrix = plots.confusion_matrix(facts.scores["confusion"], facts.scores["threshold"])
     return {

@@ -163,13 +163,7 @@ def look_back(lists: Sequence[KeptList], known: Outcomes) -> LookBack:
         probability[seen] = rows["probability"][is_there]
         if number + 1 < len(lists) and _says_the_same(each, lists[number + 1]):
             continue
-        left = np.zeros(len(rows), dtype=bool)
-        left[is_there] = known.left[seen]
-        stayed = ~left
-        stayed[is_there] &= (
-            known.since(seen, _datasets(each, known, rows[is_there])) > rows["known"][is_there]
-        )
-        stayed[~is_there] = False
+        left, stayed = _became(each, rows, known)
         if (left | stayed).any():
             runs.append(_kept(each, rows, left, left | stayed))
     missed = np.flatnonzero(known.left & (scored_last >= 0) & ~ever_listed)
@@ -206,6 +200,16 @@ def expected_leavers(probability: "NDArray[np.float64]") -> Interval:
         chance[0] *= 1 - leaving
     low, high = np.searchsorted(chance.cumsum(), [0.025, 0.975]).tolist()
     return Interval(mean, float(low), float(min(high, len(probability))))
+
+
+def _became(
+    each: KeptList, rows: "NDArray[np.void]", known: Outcomes
+) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
+    """Of each row of a list whether its client has left, and whether it has stayed; shape (rows,)."""
+    at, is_there = _places(known, rows["client"])
+    left = is_there & known.left[at] if len(known.clients) else is_there
+    later = known.since(at, _datasets(each, known, rows))
+    return left, is_there & ~left & (later > rows["known"])
 
 
 def _kept(

@@ -55,6 +55,7 @@ def list_of(home: str) -> dict[str, Any]:
         contract,
         generations,
         keptlists,
+        listfiles,
         plays,
         releases,
         risklist,
@@ -77,11 +78,11 @@ def list_of(home: str) -> dict[str, Any]:
     short = risklist.short_list(entries, risk.capacity)
 
     def written() -> str:
-        tables.export_columns(*risklist.short_export(clients, short))
-        return tables.export_columns(*risklist.export(clients, entries))
+        tables.export_columns(*listfiles.short_export(clients, short))
+        return tables.export_columns(*listfiles.export(clients, entries))
 
     def kept() -> bytes:
-        return risklist.kept(clients, entries, short, table, 1, release.id, card.threshold, at)
+        return listfiles.kept(clients, entries, short, table, 1, release.id, card.threshold, at)
 
     written(), kept()
     return {"ranked, with reasons and changes": ranked, "both CSV files": written, "its summary": kept}

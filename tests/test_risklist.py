@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from attrition import contract as contracts
-from attrition import keptlists, plays, risklist, scorecard, tables
+from attrition import keptlists, listfiles, plays, risklist, scorecard, tables
 from attrition.keptlists import KeptList
 from attrition.risklist import Entry
 from attrition.scorecard import Scorecard
@@ -232,7 +232,7 @@ def test_no_sum_is_invented_where_there_is_no_value() -> None:
 
 def test_the_export_has_every_column_that_people_and_programs_rely_on() -> None:
     table = _table(CLIENTS, {"company": "a", "logins": 2.0, "note": "VIP"})
-    header, columns = risklist.export(CLIENTS, _rank(table))
+    header, columns = listfiles.export(CLIENTS, _rank(table))
     assert header[:11] == [
         "company", "probability", "risk_band", "rank", "expected_loss",
         "previous_probability", "change_points", "status",
@@ -251,7 +251,7 @@ def test_the_export_has_every_column_that_people_and_programs_rely_on() -> None:
 
 def test_the_export_says_why_a_client_was_not_scored() -> None:
     table = _table(CLIENTS, {"company": "blank", "logins": float("nan"), "plan": ""})
-    cells = _cells(*risklist.export(CLIENTS, _rank(table)))
+    cells = _cells(*listfiles.export(CLIENTS, _rank(table)))
     assert (cells["status"], cells["probability"], cells["rank"]) == ("not_scored", None, None)
     assert "none of the columns" in cells["warnings"]
 
@@ -261,7 +261,7 @@ def test_a_column_of_the_data_that_is_called_like_one_of_the_list_keeps_its_valu
         id="company", target="exited", numeric=("logins",), categorical=("plan",), carry=("status", "rank")
     )
     table = _table(clients, {"company": "a", "status": "gold", "rank": "7th"})
-    header, columns = risklist.export(clients, _rank(table, clients))
+    header, columns = listfiles.export(clients, _rank(table, clients))
     assert len(header) == len(set(header)) == len(columns)
     cells = _cells(header, columns)
     assert (cells["status"], cells["input_status"], cells["input_rank"]) == ("listed", "gold", "7th")
@@ -277,7 +277,7 @@ def _keep(
 ) -> KeptList:
     """The list as it is kept by a run, read back."""
     short = risklist.short_list(entries, 1)
-    data = risklist.kept(CLIENTS, entries, short, table, 1, release, 0.5, "2026-03-01T06:00:00Z")
+    data = listfiles.kept(CLIENTS, entries, short, table, 1, release, 0.5, "2026-03-01T06:00:00Z")
     place = folder / release / keptlists.NAME
     place.parent.mkdir()
     place.write_bytes(data)
@@ -322,7 +322,7 @@ def test_each_client_s_change_stands_in_the_list(tmp_path: Path) -> None:
         "same": "steady",
         "new": "new",
     }
-    header, columns = risklist.export(CLIENTS, [entries["rises"]])
+    header, columns = listfiles.export(CLIENTS, [entries["rises"]])
     cells = _cells(header, columns)
     assert cells["previous_probability"] == round(entries["falls"].probability or 0.0, 6)
     gained = (entries["rises"].probability or 0.0) - (entries["falls"].probability or 0.0)
@@ -368,7 +368,7 @@ def test_a_due_date_does_not_flee_from_list_to_list(tmp_path: Path) -> None:
 
 def test_who_cannot_be_scored_is_given_no_action() -> None:
     table = _table(CLIENTS, {"company": "blank", "logins": float("nan"), "plan": ""})
-    cells = _cells(*risklist.export(CLIENTS, _rank(table)))
+    cells = _cells(*listfiles.export(CLIENTS, _rank(table)))
     assert (cells["suggested_action"], cells["act_by"]) == ("", "")
 
 
@@ -378,7 +378,7 @@ def test_the_short_list_by_owner_has_what_an_owner_needs() -> None:
         for i, manager in enumerate(["Ben", "Ada", "", "Ben"])
     ]
     entries = _rank(_table(CLIENTS, *rows))
-    header, columns = risklist.short_export(CLIENTS, risklist.short_list(entries, 2))
+    header, columns = listfiles.short_export(CLIENTS, risklist.short_list(entries, 2))
     assert header[:4] == ["manager", "company", "probability", "risk_band"]
     assert {"suggested_action", "act_by", "reason_1", "reason_3", "release", "scored_at"} <= set(header)
     assert not any(column.endswith("_effect") for column in header)
@@ -388,7 +388,7 @@ def test_the_short_list_by_owner_has_what_an_owner_needs() -> None:
         ("Ben", "c3"),
         ("", "c2"),
     ]
-    assert risklist.short_export(PLAIN, [])[0][0] == "company"
+    assert listfiles.short_export(PLAIN, [])[0][0] == "company"
 
 
 def test_columns_are_exported_as_rows_are() -> None:
