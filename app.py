@@ -42,6 +42,7 @@ class Face:
         self.live = Live(config)
         self.diagnosed = KeptFile(config.diagnostics, following.json_object)
         self.risk_list = KeptFile(config.risk_list, answers.read_list)
+        self.risk_facts = KeptFile(config.risk_facts, following.json_object)
         self.report_page = KeptFile(config.report, Path.read_bytes)
         self.history = KeptFile(config.history, ledger.entries)
         self.keys = keys.digests(os.environ.get(config.settings.api.keys_env, ""))
@@ -72,7 +73,8 @@ class Face:
 
     def risk(self) -> Response:
         listed, rows = self._chosen()
-        return _json({**listed.named, "clients": answers.typed(self.config.clients, rows)})
+        about = answers.about(listed, self.risk_facts.look())
+        return _json({**listed.named, **about, "clients": answers.typed(self.config.clients, rows)})
 
     def risk_csv(self) -> Response:
         listed, rows = self._chosen()

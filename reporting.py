@@ -2,24 +2,46 @@
 
 Reads   the live release, the current generation of ingesteddata/, diagnostics.json, the newest model.json and
         scores.json, the run history
-Writes  report.html, risklist.csv, confusionmatrix.png, first in reports/<run>/, then at the fixed names
+        the lists of earlier runs (reports/<run>/list.zip), the team's table of actions (risk.plays)
+Writes  report.html, risklist.csv, risklist.json, shortlist.csv, confusionmatrix.png, first in
+        reports/<run>/, then at the fixed names; last reports/<run>/list.zip, for later runs to compare with
 
 Example: python reporting.py
+         python reporting.py --since 20260301T060002.481Z-4711   (what changed since the list of that run)
 """
 
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from attrition import (
+    changes,
+    files,
+    generations,
+    keptlists,
+    ledger,
+    listfiles,
+    lookback,
+    pages,
+    plays,
+    plots,
+    releases,
+    risklist,
+    stage,
+    tables,
+    trends,
+)
 from attrition import contract as contracts
-from attrition import files, generations, ledger, pages, plots, releases, risklist, stage, tables, trends
 from attrition.config import PROJECT, Config
-from attrition.errors import DataError
+from attrition.errors import DataError, ReleaseError, UsageError
+from attrition.keptlists import Kept
+from attrition.lookback import LookBack, Missed
 from attrition.pages import FEW_LEAVERS, Facts, Finding
+from attrition.plays import Plays
 from attrition.plots import Picture
 from attrition.publisher import Edition
 from attrition.releases import Release
@@ -27,6 +49,8 @@ from attrition.risklist import Entry
 
 KEPT_RUNS = 100
 RUNS_OF_A_TREND = 3
+# clients that the sentence of --since names of each group; --json has them all
+NAMED = 5
 # what failed in fullprocess is told by the stage that failed; this one is just succeeding
 NOT_TOLD = ("fullprocess", "reporting")
 COMMANDS = {
@@ -54,12 +78,37 @@ class Reported:
         return f"The report is in {self.report}, the list of {clients} in {self.risk_list}."
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What changed between the list of a run and the newest one: clients by what became of them."""
+
+    since: str
+    run: str
+    same_model: bool
+    newly_at_risk: Sequence[str]
+    risen: Sequence[str]
+    recovered: Sequence[str]
+    new: Sequence[str]
+    gone: Sequence[str]
+    not_scored: Sequence[str]
+    status: str = "done"
+
+    def __str__(self) -> str:
+        groups = (*changes.TOLD, "gone", changes.NOT_SCORED)
+        told = "; ".join(f"{group.replace('_', ' ')}: {_some(getattr(self, group))}" for group in groups)
+        model = "" if self.same_model else f" ({changes.NEW_MODEL})"
+        return f"Since run {self.since}, up to run {self.run}{model}: {told}."
+
+
 def run(config: Config) -> Reported:
+    book = plays.load(config.plays)
     release, generation = releases.require_live(config), generations.require_current(config)
-    facts = gather(config, release, generation)
+    facts = gather(config, release, generation, book)
     contents = draw(config, facts)
     folder = _free_folder(config.reports / config.run)
     written = {**{folder / path.name: data for path, data in contents.items()}, **contents}
+    # last: a list that a killed run did not finish is none that a person has seen
+    written[folder / keptlists.NAME] = facts.kept_list
     if not config.dry_run:
         for path, data in written.items():
             files.write_bytes(path, data)
@@ -69,7 +118,38 @@ def run(config: Config) -> Reported:
     return Reported(names, len(facts.entries), report, risk_list)
 
 
-def gather(config: Config, release: Release, generation: Edition) -> Facts:
+def since(config: Config, run: str) -> Compared:
+    """What changed from the list of that run to the newest one; UsageError where no such list is kept."""
+    kept = keptlists.kept(config.reports)
+    before, now = next((each for each in kept.lists if each.run == run), None), kept.last
+    if before is None or now is None:
+        raise UsageError(f"{config.reports}: no list of the run {run} can be read. {_kept_runs(kept, run)}")
+    try:
+        found = changes.since(before, now, config.settings.risk.delta_points)
+    except ValueError as fault:
+        raise DataError(
+            f"{config.reports}: the list of run {before.run} or {now.run} is damaged ({fault}). "
+            "Name another run, or make a new list: python reporting.py"
+        ) from None
+    return Compared(**asdict(found))
+
+
+def _kept_runs(kept: Kept, run: str) -> str:
+    if damaged := dict(kept.damaged).get(run):
+        return f"It is damaged ({damaged}). Name another run."
+    if not kept.lists:
+        return "None is kept yet. Run: python reporting.py"
+    return f"Name one of the {len(kept.lists)} kept, from {kept.lists[0].run} to {kept.lists[-1].run}."
+
+
+def _some(clients: Sequence[str]) -> str:
+    if not clients:
+        return "nobody"
+    more = f" and {len(clients) - NAMED:,} more" if len(clients) > NAMED else ""
+    return f"{len(clients):,} ({', '.join(clients[:NAMED])}{more})"
+
+
+def gather(config: Config, release: Release, generation: Edition, book: Plays | None = None) -> Facts:
     """Everything the report is about, read once."""
     from attrition import scorecard
 
@@ -83,11 +163,17 @@ def gather(config: Config, release: Release, generation: Edition) -> Facts:
     if scores["calibration"]:
         pictures.append(plots.calibration_picture(scores["calibration"]))
     past = trends.past(generation.path("ingestionmetrics.csv"))
-    entries = risklist.rank(clients, config.settings.risk, card, active, release.id, at)
+    risk, kept = config.settings.risk, keptlists.kept(config.reports)
+    entries = risklist.rank(clients, risk, card, active, release.id, at, book, kept.last)
+    short = risklist.short_list(entries, risk.capacity)
+    known = lookback.outcomes(clients, table, gone)
+    looked_back = why_missed(config, lookback.look_back(kept.lists, known))
     datasets = generations.datasets(generation)
     found = [
         *failures(config),
         *_findings_of_the_list(config, entries),
+        *_findings_of_earlier_lists(config, kept),
+        *_findings_of_the_plays(config, book, card.features),
         *_findings_of_the_data(config, datasets, diagnostics, release, generation),
         *_findings_of_the_model(config, newest, model, scores),
     ]
@@ -110,7 +196,13 @@ def gather(config: Config, release: Release, generation: Edition) -> Facts:
         rejections=trends.rejections(generation.path("rejectedrows.csv")),
         diagnostics=diagnostics,
         entries=entries,
+        short=short,
         gone=len(gone),
+        before=kept.last,
+        look_back=looked_back,
+        kept_list=listfiles.kept(
+            clients, entries, short, table, kept.next_number, release.id, card.threshold, at
+        ),
         pictures=pictures,
         importance=importance(model),
         shapes=shapes(model, {column.column: column.typical for column in card.columns}),
@@ -123,14 +215,77 @@ def gather(config: Config, release: Release, generation: Edition) -> Facts:
 
 def draw(config: Config, facts: Facts) -> dict[Path, bytes]:
     """The content of each file with a fixed name."""
-    header, rows = risklist.export(facts.clients, facts.entries)
+    lists = {
+        config.risk_list: listfiles.export(facts.clients, facts.entries),
+        config.short_list: listfiles.short_export(facts.clients, facts.short),
+    }
     matrix = plots.confusion_matrix(facts.scores["confusion"], facts.scores["threshold"])
     return {
         config.confusion_matrix: plots.png(matrix),
         # the name of a dataset need not be UTF-8, a list that people open must be
-        config.risk_list: tables.export_text(header, rows).encode("utf-8", "replace"),
+        **{path: tables.export_columns(*table).encode("utf-8", "replace") for path, table in lists.items()},
+        config.risk_facts: files.as_json(list_facts(facts)).encode("utf-8", "replace"),
         config.report: pages.report(facts),
     }
+
+
+def list_facts(facts: Facts) -> dict[str, Any]:
+    """risklist.json: the list as a whole; what the API says of it before its clients."""
+    before, changed = facts.before, risklist.changed(facts.entries)
+    return {
+        "run": facts.run,
+        "release": facts.release["id"],
+        "threshold": facts.scores["threshold"],
+        "scored_at": facts.at,
+        "active": len(facts.entries),
+        "at_risk": sum(entry.at_risk for entry in facts.entries),
+        "at_stake": {band: asdict(stake) for band, stake in risklist.stakes(facts.entries).items()},
+        "since": before
+        and {
+            "run": before.run,
+            "scored_at": before.scored_at,
+            "release": before.release,
+            "note": "" if before.release == facts.release["id"] else changes.NEW_MODEL,
+        },
+        "changed": {status: len(entries) for status, entries in changed.items()},
+        "look_back": asdict(facts.look_back),
+    }
+
+
+def why_missed(config: Config, found: LookBack) -> LookBack:
+    """The same, with what spoke most for staying when each missed client was last scored."""
+    told = [replace(client, reasons=_calming(config, client)) for client in found.missed]
+    return replace(found, missed=told)
+
+
+def _calming(config: Config, missed: Missed) -> list[str]:
+    """The strongest reasons against leaving, by the row and the release of then; none where one is gone."""
+    from attrition import scorecard
+
+    try:
+        card = scorecard.load(releases.by_id(config, missed.release).read("scorecard.json"))
+        row = _row_of(config.reports / missed.run / config.risk_list.name, config.clients.id, missed.client)
+    except (ReleaseError, OSError, ValueError, StopIteration):
+        return []
+    cells = {column: row.get(f"input_{column}", row.get(column, "")) for column in card.features}
+    try:
+        values = {
+            column: [float(cell or "nan") if column in card.numbers else tables.unguarded(cell)]
+            for column, cell in cells.items()
+        }
+    except ValueError:
+        return []
+    reasons = [reason for reason in card.explain(values, top=None)[0] if reason.effect < 0]
+    return [reason.sentence for reason in reversed(reasons[-risklist.REASONS :])]
+
+
+def _row_of(place: Path, id_column: str, client: str) -> dict[str, str]:
+    """A client's line of a kept risklist.csv; StopIteration where there is none."""
+    with place.open(encoding="utf-8", newline="") as stream:
+        rows = tables.read_rows(stream)
+        header = next(rows)
+        at, cell = header.index(id_column), tables.guarded(client)
+        return next(dict(zip(header, row, strict=True)) for row in rows if row[at] == cell)
 
 
 def trend(past: trends.Past) -> Picture | None:
@@ -220,6 +375,28 @@ def _findings_of_the_list(config: Config, entries: Sequence[Entry]) -> Iterator[
         )
 
 
+def _findings_of_earlier_lists(config: Config, kept: Kept) -> Iterator[Finding]:
+    for run, fault in kept.damaged:
+        place = _relative(config.reports / run / keptlists.NAME, config.home)
+        sentence = (
+            f"The kept list {place} is damaged ({fault}) and was passed over: changes are told since another "
+            "list, and it is missing from the look-back. Restore the file, or delete it."
+        )
+        yield Finding("look", sentence)
+
+
+def _findings_of_the_plays(config: Config, book: Plays | None, features: Sequence[str]) -> Iterator[Finding]:
+    if config.plays is None or book is None:
+        return
+    if unread := [reason for reason in book.reasons if reason not in features]:
+        place = _relative(config.plays, config.home)
+        yield Finding(
+            "look",
+            f"{place} has actions for {', '.join(unread)}, which the live model does not read: they are "
+            "never suggested. Correct the names, or remove the lines.",
+        )
+
+
 def _findings_of_the_data(
     config: Config,
     datasets: Sequence[Mapping[str, Any]],
@@ -301,7 +478,9 @@ def _free_folder(wanted: Path) -> Path:
 
 
 def main() -> int:
-    return stage.enter("reporting", __doc__, run)
+    told = "say what changed from the list of this run to the newest one, and end"
+    action = stage.Action("--since", since, told, only_reads=True, metavar="RUN")
+    return stage.enter("reporting", __doc__, run, [action])
 
 
 if __name__ == "__main__":

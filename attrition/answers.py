@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attrition import risklist, tables
+from attrition import changes, plays, tables
 from attrition.contract import NUMBER, Contract
 from attrition.problems import Refused
 from attrition.scorecard import Scorecard
@@ -18,8 +18,8 @@ NUMBERS = ("probability", "rank", "expected_loss", "previous_probability", "chan
 REASON_NUMBERS = ("_value", "_typical", "_effect")
 FEW_ROWS = 8
 NAMED = ("release", "threshold", "scored_at")
+ABOUT = ("active", "at_risk", "at_stake", "since", "changed", "look_back")
 ASKED_BY = {"band": "risk_band", "status": "status"}
-STATUSES = ("listed", "new", "newly_at_risk", "risen", "recovered", "steady", "not_scored")
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,22 @@ def chosen(clients: Clients, listed: RiskList, asked: Mapping[str, str]) -> list
     for column in (f"{clients.owner}", f"input_{clients.owner}"):
         if clients.owner and column in listed.header:
             columns["owner"] = column
-    allowed = {"band": risklist.BANDS, "status": STATUSES}
+    allowed = {"band": plays.BANDS, "status": changes.STATUSES}
     for key, value in asked.items():
         if key not in columns:
             raise Refused(400, f"This list can be asked for by limit, {', '.join(columns)}.")
         if key in allowed and value not in allowed[key]:
             raise Refused(400, f"{key} must be one of {', '.join(allowed[key])}.")
-    return [r for r in listed.rows if all(_plain(r[columns[key]]) == asked[key] for key in asked)]
+    return [r for r in listed.rows if all(tables.unguarded(r[columns[key]]) == asked[key] for key in asked)]
+
+
+def about(listed: RiskList, facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What risklist.json says of the whole list; all None where it is not about this very list.
+
+    The two files are written one after the other: for a moment one of them can be the older.
+    """
+    same = facts is not None and listed.named["scored_at"] in (facts.get("scored_at"), None)
+    return {key: facts.get(key) if facts is not None and same else None for key in ABOUT}
 
 
 def typed(clients: Clients, rows: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -123,7 +132,7 @@ def typed(clients: Clients, rows: Iterable[Mapping[str, str]]) -> list[dict[str,
         {
             column: number(cell)
             if column in numbers or (column.startswith("reason_") and column.endswith(REASON_NUMBERS))
-            else _plain(cell)
+            else tables.unguarded(cell)
             for column, cell in row.items()
         }
         for row in rows
@@ -133,7 +142,7 @@ def typed(clients: Clients, rows: Iterable[Mapping[str, str]]) -> list[dict[str,
 def number(cell: str) -> Any:
     """A number, or None for a blank cell; the value of a category stays text."""
     if not NUMBER.fullmatch(cell):
-        return _plain(cell) or None
+        return tables.unguarded(cell) or None
     value = float(cell)
     return int(value) if value.is_integer() and "." not in cell else value
 
@@ -154,11 +163,6 @@ def _logistic(log_odds: float) -> float:
     # the exponent is never positive, so it cannot overflow
     small = math.exp(-abs(log_odds))
     return (1.0 if log_odds >= 0 else small) / (1.0 + small)
-
-
-def _plain(cell: str) -> str:
-    """The text before it was guarded for spreadsheets."""
-    return cell[1:] if cell.startswith("'") and tables.guarded(cell[1:]) == cell else cell
 
 
 def _broken_rules(contract: Contract, row: Mapping[str, Any]) -> list[str]:

@@ -84,6 +84,11 @@ class Config:
         """Folder of config.json: what relative paths are relative to."""
         return self.path.parent
 
+    @property
+    def plays(self) -> Path | None:
+        """The team's table of suggested actions, where there is one."""
+        return None if self.settings.risk.plays is None else self._at(self.settings.risk.plays)
+
     def _at(self, place: str) -> Path:
         return _absolute(self.home / place)
 
@@ -123,6 +128,8 @@ class Config:
     confusion_matrix = Kept("reporting", "model_folder", "confusionmatrix.png")
     report = Kept("reporting", "model_folder", "report.html")
     risk_list = Kept("reporting", "model_folder", "risklist.csv")
+    risk_facts = Kept("reporting", "model_folder", "risklist.json")
+    short_list = Kept("reporting", "model_folder", "shortlist.csv")
     reports = Kept("reporting", "model_folder", "reports")
 
     api_returns = Kept("apicalls", "model_folder", "apireturns.txt")

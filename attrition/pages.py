@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition import risklist, trends
+from attrition import changes, risklist, trends
+from attrition.keptlists import KeptList
+from attrition.lookback import LookBack
 from attrition.plots import Picture
 from attrition.risklist import Entry
 from attrition.settings import Clients, Risk
@@ -26,6 +28,8 @@ LONGEST_TEXT = 120
 LONGEST_SENTENCE = 300
 MOST_LINES = 60
 MOST_DATASETS = 50
+MOST_CHANGED = 10
+MOST_RUNS = 12
 MOST_CLIENTS = (250, 100, 25, 5)
 LARGEST_PAGE = 1_000_000
 # below this many leavers a score says little: outputs.md
@@ -52,11 +56,18 @@ FIGURES = {
     ),
     "brier": ("Brier score", "Mean squared error of the probabilities: lower is better, 0 is perfect."),
 }
+STATUS_WORDS = {
+    "newly_at_risk": "newly at risk",
+    "risen": "risen",
+    "recovered": "recovered",
+    "new": "new on the list",
+    "not_scored": "not scored",
+}
 # the most urgent first
 LEVELS = ("act", "look", "ok")
 LOWER_IS_BETTER = ("log_loss", "brier")
 # said once above the list, not on each of its lines
-HIGHER_RISK = "; associated with higher risk"
+HIGHER_RISK, LOWER_RISK = "; associated with higher risk", "; associated with lower risk"
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,11 @@ class Facts:
     rejections: trends.Rejections
     diagnostics: Mapping[str, Any] | None
     entries: Sequence[Entry]
+    short: Sequence[Entry]
     gone: int
+    before: KeptList | None
+    look_back: LookBack
+    kept_list: bytes
     pictures: Sequence[Picture]
     importance: Picture | None
     shapes: Sequence[Picture]
@@ -122,8 +137,8 @@ def report(facts: Facts) -> bytes:
 
 
 def _render(facts: Facts, most_clients: int) -> str:
-    listed = [entry for entry in facts.entries if entry.status == risklist.LISTED]
-    short = risklist.short_list(listed, facts.risk.capacity)
+    listed = [entry for entry in facts.entries if entry.probability is not None]
+    short = facts.short
     return _template("report.html").render(
         facts=facts,
         listed=listed,
@@ -132,7 +147,12 @@ def _render(facts: Facts, most_clients: int) -> str:
         groups=_groups(listed, short[:most_clients]),
         stakes=risklist.stakes(listed),
         at_risk=sum(entry.at_risk for entry in listed),
-        not_scored=[entry for entry in facts.entries if entry.status != risklist.LISTED],
+        not_scored=[entry for entry in facts.entries if entry.probability is None],
+        changed=risklist.changed(facts.entries),
+        new_model=changes.NEW_MODEL if _is_another_model(facts) else "",
+        status_words=STATUS_WORDS,
+        most_changed=MOST_CHANGED,
+        most_runs=MOST_RUNS,
         level=_level(facts.findings),
         next_command=next((f.command for f in facts.findings if f.command), facts.default_command),
         bands=facts.bands,
@@ -145,6 +165,10 @@ def _render(facts: Facts, most_clients: int) -> str:
         most_lines=MOST_LINES,
         longest=LONGEST_SENTENCE,
     )
+
+
+def _is_another_model(facts: Facts) -> bool:
+    return facts.before is not None and facts.before.release != facts.release["id"]
 
 
 def known(figure: Mapping[str, Any] | None) -> bool:
@@ -227,6 +251,7 @@ def _template(name: str) -> "Template":
         "short": short,
         "plural": plural,
         "initial": initial,
+        "points": points,
     }
     return environment.get_template(name)
 
@@ -240,6 +265,11 @@ def percent(share: float | None) -> str:
     if 0.99 < share < 1:
         return ">99%"
     return f"{100 * share:.0f}%"
+
+
+def points(value: float | None) -> str:
+    """A change in percentage points, with its sign; "" where there is none to see."""
+    return "" if value is None or abs(value) < 0.5 else f"{value:+.0f} points"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -268,7 +298,7 @@ def size(count: int) -> str:
 
 
 def brief(reason: str) -> str:
-    return reason.removesuffix(HIGHER_RISK)
+    return reason.removesuffix(HIGHER_RISK).removesuffix(LOWER_RISK)
 
 
 def time(text: str | None) -> str:

@@ -1,31 +1,34 @@
-"""Which clients to look after first, and why: tables in, rows out. Touches no disk; same input, same list.
+"""Which clients to look after first, why, and what to do. No disk; same input, same list.
 
 active, gone = current_clients(clients, table)
-rows = rank(clients, config.settings.risk, scorecard, active, release.id, stage.now())
-header, cells = export(clients, rows)
+entries = rank(clients, config.settings.risk, scorecard, active, release.id, stage.now(), plays, last_list)
+short = short_list(entries, config.settings.risk.capacity)
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from attrition import changes, keptlists
+from attrition.changes import NOT_SCORED, Change
+from attrition.keptlists import KeptList
+from attrition.plays import BANDS, Play, Plays
+from attrition.plays import load as load_plays
 from attrition.settings import Clients, Risk
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from attrition.scorecard import Reason, Scorecard
 
 REASONS = 3
-BANDS = ("high", "medium", "low")
-LISTED, NOT_SCORED = "listed", "not_scored"
-# in the export: what a model can tell, not the last bits of a processor
-PROBABILITY_DIGITS = 6
-MONEY_DIGITS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One active client. One who cannot be scored has neither probability, band nor rank, and a cause."""
 
@@ -42,10 +45,13 @@ class Entry:
     release: str
     threshold: float
     scored_at: str
+    change: Change
+    play: Play | None
+    due: date | None
 
     @property
     def status(self) -> str:
-        return NOT_SCORED if self.probability is None else LISTED
+        return self.change.status
 
     @property
     def expected_loss(self) -> float | None:
@@ -57,6 +63,14 @@ class Entry:
     @property
     def at_risk(self) -> bool:
         return self.probability is not None and self.probability >= self.threshold
+
+    @property
+    def action(self) -> str:
+        return self.play.action if self.play else ""
+
+    @property
+    def act_by(self) -> str:
+        return self.due.isoformat() if self.due else ""
 
 
 @dataclass(frozen=True)
@@ -88,33 +102,63 @@ def rank(
     table: "pd.DataFrame",
     release_id: str,
     scored_at: str,
+    plays: Plays | None = None,
+    before: KeptList | None = None,
 ) -> list[Entry]:
-    """Every row as an entry, by risk as configured, then value, then id; those not scored come last."""
+    """Every row as an entry, by risk as configured, then value, then id; those not scored come last.
+
+    `table` has one row a client; `before` is the last list, None where there is none to compare with.
+    """
+    import numpy as np
+
+    plays = plays or load_plays(None)
     causes = _causes(scorecard.features, table)
-    scorable = table[[not cause for cause in causes]]
-    probabilities = iter(scorecard.probability(scorable) if len(scorable) else ())
-    reasons = iter(scorecard.explain(scorable, top=REASONS) if len(scorable) else ())
+    can = np.array([not cause for cause in causes], dtype=bool)
+    scorable = table[can]
+    probability = np.full(len(table), np.nan)
+    if len(scorable):
+        probability[can] = scorecard.probability(scorable)
+    value = table[clients.value].to_numpy(dtype=float) if clients.value else np.full(len(table), np.nan)
+    names = table[clients.id].tolist()
+    keys = keptlists.keys(names)
+    found = changes.compare(before, release_id, scorecard.threshold, keys, probability, risk.delta_points)
+    given = _given(before, keys)
+    explained = scorecard.explain(scorable, top=REASONS) if len(scorable) else []
+    place = (np.cumsum(can) - 1).tolist()
+    rows = _records(table)
+    today, values, owners = date.fromisoformat(scored_at[:10]), value.tolist(), _owners(clients, table)
+    remarkable = set(_remarkable(scorecard, table)) if can.any() else set()
     entries = []
-    for row, cause in zip(table.to_dict("records"), causes, strict=True):
-        probability = None if cause else float(next(probabilities))
+    order = _order(probability, value, names, risk.order_by)
+    for number, (at, chance) in enumerate(
+        zip(order.tolist(), probability[order].tolist(), strict=True), start=1
+    ):
+        scored = chance == chance
+        band = scorecard.band(chance) if scored else ""
+        reasons = explained[place[at]] if scored else []
+        play = plays.of(reasons[0].feature if reasons else "", band) if scored else None
+        action, due = given[at] if given else ("", None)
         entries.append(
             Entry(
-                client=row[clients.id],
-                probability=probability,
-                band="" if probability is None else scorecard.band(probability),
-                rank=None,
-                value=_known(row[clients.value]) if clients.value else None,
-                owner=row[clients.owner] if clients.owner else "",
-                reasons=[] if cause else next(reasons),
-                warnings=[] if cause else scorecard.warnings(row),
-                cause=cause,
-                row=row,
+                client=names[at],
+                probability=chance if scored else None,
+                band=band,
+                rank=number if scored else None,
+                value=values[at] if values[at] == values[at] else None,
+                owner=owners[at],
+                reasons=reasons,
+                warnings=scorecard.warnings(rows[at]) if scored and at in remarkable else [],
+                cause=causes[at],
+                row=rows[at],
                 release=release_id,
                 threshold=scorecard.threshold,
                 scored_at=scored_at,
+                change=found[at],
+                play=play,
+                due=play.due(today, due if action == play.action else None) if play else None,
             )
         )
-    return _numbered(sorted(entries, key=lambda entry: _urgency(entry, risk.order_by)))
+    return entries
 
 
 def short_list(entries: Sequence[Entry], capacity: int) -> list[Entry]:
@@ -122,17 +166,22 @@ def short_list(entries: Sequence[Entry], capacity: int) -> list[Entry]:
     taken: Counter[str] = Counter()
     short = []
     for entry in entries:
-        if entry.status == LISTED and taken[entry.owner] < capacity:
+        if entry.probability is not None and taken[entry.owner] < capacity:
             taken[entry.owner] += 1
             short.append(entry)
     return short
 
 
+def by_owner(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries of each owner together, in the order of their names, nobody's last; as they came within."""
+    return sorted(entries, key=lambda entry: (not entry.owner, entry.owner))
+
+
 def stakes(entries: Sequence[Entry]) -> dict[str, Stake]:
     """What is at stake in each band, and in all of them under "total"; clients not scored are in none."""
-    listed = [entry for entry in entries if entry.status == LISTED]
-    bands = {band: stake([entry for entry in listed if entry.band == band]) for band in BANDS}
-    return bands | {"total": stake(listed)}
+    scored = [entry for entry in entries if entry.probability is not None]
+    bands = {band: stake([entry for entry in scored if entry.band == band]) for band in BANDS}
+    return bands | {"total": stake(scored)}
 
 
 def stake(entries: Sequence[Entry]) -> Stake:
@@ -141,54 +190,12 @@ def stake(entries: Sequence[Entry]) -> Stake:
     return Stake(len(entries), len(values), sum(values) if values else None, sum(losses) if losses else None)
 
 
-def export(clients: Clients, entries: Sequence[Entry]) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows of risklist.csv: what was found out, then the client's row as it was ingested."""
-    passed = [column for column in (*clients.columns, *clients.derived, "dataset") if column != clients.id]
-    own = [clients.id, *_OWN_COLUMNS]
-    header = [*own, *(f"input_{column}" if column in own else column for column in passed)]
-    return header, [[*_own_cells(entry), *(entry.row[column] for column in passed)] for entry in entries]
-
-
-def _reason_columns() -> list[str]:
-    numbers = range(1, REASONS + 1)
-    details = [f"reason_{n}_{part}" for n in numbers for part in ("feature", "value", "typical", "effect")]
-    return [*(f"reason_{n}" for n in numbers), *details]
-
-
-_OWN_COLUMNS = (
-    *("probability", "risk_band", "rank", "expected_loss", "status"),
-    *_reason_columns(),
-    *("warnings", "release", "threshold", "scored_at"),
-)
-
-
-def _own_cells(entry: Entry) -> list[Any]:
-    blank = [None] * (REASONS - len(entry.reasons))
-    sentences = [reason.sentence for reason in entry.reasons]
-    details = [
-        cell
-        for reason in entry.reasons
-        for cell in (
-            reason.feature,
-            reason.value,
-            reason.typical,
-            round(float(reason.effect), PROBABILITY_DIGITS),
-        )
-    ]
-    return [
-        entry.client,
-        _rounded(entry.probability, PROBABILITY_DIGITS),
-        entry.band,
-        entry.rank,
-        _rounded(entry.expected_loss, MONEY_DIGITS),
-        entry.status,
-        *sentences, *blank,
-        *details, *(4 * blank),
-        "; ".join([entry.cause] if entry.cause else entry.warnings),
-        entry.release,
-        entry.threshold,
-        entry.scored_at,
-    ]  # fmt: skip
+def changed(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Whom to tell of since the last list, by status, in the order of the list; and who is not scored."""
+    return {
+        status: [entry for entry in entries if entry.status == status]
+        for status in (*changes.TOLD, NOT_SCORED)
+    }
 
 
 def _causes(features: Sequence[str], table: "pd.DataFrame") -> list[str]:
@@ -201,31 +208,53 @@ def _causes(features: Sequence[str], table: "pd.DataFrame") -> list[str]:
     return ["none of the columns that the model reads has a value" if blank else "" for blank in nothing]
 
 
-def _urgency(entry: Entry, order_by: str) -> tuple[Any, ...]:
-    """Sorting key: the greatest first, what is not known last."""
-    probability = _descending(entry.probability)
-    value = _descending(entry.value)
-    loss = _descending(entry.expected_loss)
-    scored = entry.status != LISTED
-    if order_by == "expected_loss":
-        return (scored, loss, value, probability, entry.client)
-    return (scored, probability, value, entry.client)
+def _remarkable(scorecard: "Scorecard", table: "pd.DataFrame") -> list[int]:
+    """The rows that the scorecard may have a warning about: only these are looked at one by one."""
+    import numpy as np
+
+    from attrition.scorecard import NumberColumn
+
+    found = np.zeros(len(table), dtype=bool)
+    for each in scorecard.columns:
+        column = table[each.column]
+        if not isinstance(each, NumberColumn):
+            found |= ~column.isin([value for value in each.known if value]).to_numpy()
+        elif each.low is None or each.high is None:
+            found |= column.notna().to_numpy()
+        else:
+            found |= ~column.between(each.low, each.high).to_numpy()
+    return np.flatnonzero(found).tolist()
 
 
-def _descending(number: float | None) -> tuple[bool, float]:
-    return (number is None, -(number or 0.0))
+def _order(
+    probability: "NDArray[np.float64]", value: "NDArray[np.float64]", names: Sequence[str], order_by: str
+) -> "NDArray[np.intp]":
+    """Places in the order of urgency: the greatest first, what is not known last, equals by id."""
+    import numpy as np
+
+    by_name = np.empty(len(names), dtype=int)
+    by_name[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    first = (value * probability, value, probability) if order_by == "expected_loss" else (probability, value)
+    descending = [np.where(np.isnan(figure), np.inf, -figure) for figure in first]
+    return np.lexsort((by_name, *reversed(descending), np.isnan(probability)))
 
 
-def _numbered(entries: Sequence[Entry]) -> list[Entry]:
-    return [
-        replace(entry, rank=place) if entry.status == LISTED else entry
-        for place, entry in enumerate(entries, start=1)
-    ]
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    names = [str(name) for name in table.columns]
+    columns = [table[name].tolist() for name in table.columns]
+    return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
-def _known(value: float) -> float | None:
-    return None if value != value else float(value)
+def _owners(clients: Clients, table: "pd.DataFrame") -> Sequence[str]:
+    owners: Sequence[str] = table[clients.owner].tolist() if clients.owner else [""] * len(table)
+    return owners
 
 
-def _rounded(number: float | None, digits: int) -> float | None:
-    return None if number is None else round(number, digits)
+def _given(before: KeptList | None, clients: "NDArray[np.uint64]") -> list[tuple[str, date | None]]:
+    """Each client's action on the last list, and by when; empty where there is no such list."""
+    if before is None or not len(before.rows):
+        return []
+    at = before.find(clients).tolist()
+    actions, due = before.rows["action"].tolist(), before.rows["due"].tolist()
+    dates = {ordinal: date.fromordinal(ordinal) for ordinal in set(due) if ordinal != keptlists.NO_DATE}
+    return [(before.actions[actions[row]], dates.get(due[row])) if row >= 0 else ("", None) for row in at]

@@ -262,18 +262,12 @@ class Scorecard:
         return _planned(self.terms)
 
     @cached_property
-    def _place_of(self) -> dict[str, int]:
-        return {each.column: place for place, each in enumerate(self.columns)}
+    def _group_of(self) -> dict[int, tuple[int, ...]]:
+        return {place: group for group in reversed(self.groups) for place in group}
 
     @cached_property
-    def pairs_of(self) -> dict[str, list[Pair]]:
-        """The pairs that each column is part of."""
-        found: dict[str, list[Pair]] = {}
-        for term in self.terms:
-            if isinstance(term, Pair):
-                for column in term.columns:
-                    found.setdefault(column, []).append(term)
-        return found
+    def _place_of(self) -> dict[str, int]:
+        return {each.column: place for place, each in enumerate(self.columns)}
 
 
 @dataclass(frozen=True)
@@ -338,16 +332,30 @@ class Explanations(Sequence[list[Reason]]):
 
     def _reason(self, row: int, place: int, effect: float) -> Reason:
         column = self.card.columns[place]
-        shown = column.value(self._values[place][row])
-        direction = "no difference in risk" if effect == 0 else f"{'higher' if effect > 0 else 'lower'} risk"
-        told = column.sentence(shown, self._together(row, place, effect))  # type: ignore[arg-type]
+        case = (place, self._values[place][row], self._together(row, place, effect), effect > 0, effect < 0)
+        told = self._told.get(case)
+        if told is None:
+            _, value, together, is_higher, is_lower = case
+            direction = (
+                f"{'higher' if is_higher else 'lower'} risk"
+                if is_higher or is_lower
+                else "no difference in risk"
+            )
+            shown = column.value(value)
+            sentence = column.sentence(shown, together)  # type: ignore[arg-type]
+            told = self._told[case] = shown, f"{sentence}; associated with {direction}"
         typical = None if column.typical == "" else column.typical
-        return Reason(column.column, shown, typical, effect, f"{told}; associated with {direction}")
+        return Reason(column.column, told[0], typical, effect, told[1])
+
+    @cached_property
+    def _told(self) -> dict[tuple[Any, ...], tuple[float | str | None, str]]:
+        """The value and the sentence of each case that was told: many clients share theirs."""
+        return {}
 
     def _together(self, row: int, place: int, effect: float) -> str:
         """What an effect is weighed with: columns that move together, or the partner of a strong pair."""
         columns = self.card.columns
-        group = next((group for group in self.card.groups if place in group), ())
+        group = self.card._group_of.get(place, ())
         if group and self.raw[row, place] != effect:
             others = ", ".join(columns[other].words for other in group if other != place)
             return f" (weighed together with {others})"
@@ -358,19 +366,25 @@ class Explanations(Sequence[list[Reason]]):
         return f" with {columns[partner].told(value)}"  # type: ignore[arg-type]
 
     def _partner(self, row: int, place: int) -> tuple[int | None, float]:
-        column = self.card.columns[place].column
-        pairs = self.card.pairs_of.get(column)
-        if not pairs:
+        partners = self._partners.get(place)
+        if partners is None:
             return None, 0.0
-        values = {each.column: [self._values[at][row]] for at, each in enumerate(self.card.columns)}
-        coded = self.card.coded(values)
-        found: tuple[int | None, float] = (None, 0.0)
+        partner, share = partners[0][row], partners[1][row]
+        return (partner, share) if share else (None, 0.0)
+
+    @cached_property
+    def _partners(self) -> dict[int, tuple[list[int], list[float]]]:
+        """By column in a pair: in each row the partner it shares most with, and its share."""
+        found: dict[int, tuple[NDArray[np.intp], Floats]] = {}
+        pairs = [term for term in self.card.terms if isinstance(term, Pair)]
+        coded = self.card.coded(self.table) if pairs else Coded(0, {}, {})
         for pair in pairs:
-            mine = pair.columns.index(column)
-            share = float(pair.shares(coded)[mine][0])
-            if abs(share) > abs(found[1]):
-                found = self.card._place_of[pair.columns[1 - mine]], share
-        return found
+            one, other = (self.card._place_of[column] for column in pair.columns)
+            for place, partner, share in zip((one, other), (other, one), pair.shares(coded), strict=True):
+                before = found.get(place, (np.zeros(coded.rows, dtype=np.intp), np.zeros(coded.rows)))
+                more = np.abs(share) > np.abs(before[1])
+                found[place] = np.where(more, partner, before[0]), np.where(more, share, before[1])
+        return {place: (partner.tolist(), share.tolist()) for place, (partner, share) in found.items()}
 
 
 def load(data: bytes) -> Scorecard:

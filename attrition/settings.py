@@ -305,13 +305,16 @@ class Risk(Section):
     capacity: int = Field(20, ge=1, description="clients that the team can work on: length of the short list")
     bands: Bands = Bands()
     delta_points: int = Field(
-        15, ge=1, le=100, description="rise in points that counts as risen: no effect yet"
+        15, ge=1, le=100, description="rise in percentage points since the last list that counts as risen"
     )
     threshold: Annotated[Threshold, Field(discriminator="from_")] = Field(
         FromF1(),
         description="where the threshold comes from: f1, cost (missed, needless), capacity or fixed (value)",
     )
-    plays: None = Field(None, description="table of suggested actions: not built yet, leave it null")
+    plays: Name | None = Field(
+        None,
+        description="CSV file with the suggested actions (reason, band, action, days); null: built-in ones",
+    )
 
 
 class Api(Section):

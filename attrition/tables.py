@@ -3,10 +3,12 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 LONGEST_CELL = 1 << 30
+_SPECIAL = re.compile('[,"\r\n]')
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -30,7 +32,7 @@ def write_rows(stream: TextIO, rows: Iterable[Sequence[str]]) -> None:
     quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:
         # before Python 3.13 a lone carriage return would go unquoted, and break the row when it is read
-        (quoted if any("\r" in value for value in row) else plain).writerow(row)
+        (quoted if "\r" in "".join(row) else plain).writerow(row)
 
 
 def export_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -40,6 +42,25 @@ def export_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return stream.getvalue()
 
 
+def export_columns(header: Sequence[str], columns: Sequence[Sequence[Any]]) -> str:
+    """The same from whole columns, several times faster: each value of a column is made ready once."""
+    ready = (map(_Ready().__getitem__, column) for column in columns)
+    rows = map(",".join, zip(*ready, strict=True))
+    return "\n".join([",".join(map(_quoted, header)), *rows, ""])
+
+
+class _Ready(dict[Any, str]):
+    """Values of one column as cells of a CSV line; 1 and 1.0 read alike, so they may share a place."""
+
+    def __missing__(self, value: Any) -> str:
+        text = self[value] = _quoted(guarded(value)) if isinstance(value, str) else cell(value)
+        return text
+
+
+def _quoted(text: str) -> str:
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if _SPECIAL.search(text) else text
+
+
 def write_export(stream: TextIO, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     write_rows(stream, [header])
     write_rows(stream, ([guarded(v) if isinstance(v, str) else cell(v) for v in row] for row in rows))
@@ -47,6 +68,11 @@ def write_export(stream: TextIO, header: Sequence[str], rows: Iterable[Sequence[
 
 def guarded(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def unguarded(text: str) -> str:
+    """The text before it was guarded."""
+    return text[1:] if text.startswith("'") and guarded(text[1:]) == text else text
 
 
 def cell(value: Any) -> str:

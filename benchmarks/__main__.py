@@ -17,6 +17,7 @@ BENCHMARKS = {
     "promotion": "how often a worse, an equal and a better challenger is promoted, beside other rules",
     "windows": "which rows are trained on where nothing changed, and after a change",
     "inputs": "how often incoming rows raise an alarm, stable and shifted, beside the usual rules",
+    "risklist": "what the risk list costs beside reading its table, and a year of lists kept",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 

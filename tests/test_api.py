@@ -323,6 +323,35 @@ def test_the_risk_list_can_be_asked_for_by_limit_band_and_status(client: FlaskCl
     assert client.get("/risk?status=not_scored").get_json()["release"]
 
 
+def test_what_is_said_of_the_whole_list_stands_before_its_clients(
+    client: FlaskClient, served: Project
+) -> None:
+    facts = json.loads(served.read("models/risklist.json"))
+    answer = client.get("/risk?limit=1").get_json()
+    about = ("active", "at_risk", "at_stake", "since", "changed", "look_back")
+    assert {key: answer[key] for key in about} == {key: facts[key] for key in about}
+    assert answer["active"] == len(client.get("/risk").get_json()["clients"])
+    assert {"previous_probability", "change_points", "suggested_action", "act_by"} <= answer["clients"][
+        0
+    ].keys()
+    for status in ("new", "newly_at_risk", "risen", "recovered", "steady", "not_scored"):
+        assert client.get(f"/risk?status={status}").status_code == 200
+
+
+@pytest.mark.parametrize("facts", ["", "[]", "{", '{"scored_at": "2001-01-01T00:00:00Z", "active": 7}'])
+def test_what_is_said_of_another_list_or_cannot_be_read_is_left_out(small: Project, facts: str) -> None:
+    small.write(
+        "models/risklist.csv",
+        tables.export_text(
+            ["c", "release", "threshold", "scored_at", "risk_band", "status"],
+            [["a", "r", 0.5, "2026-03-01T06:00:00Z", "high", "new"]],
+        ),
+    )
+    small.write("models/risklist.json", facts)
+    answer = face.create_app(small.config()).test_client().get("/risk").get_json()
+    assert (answer["active"], answer["look_back"], len(answer["clients"])) == (None, None, 1)
+
+
 def test_the_risk_list_can_be_asked_for_by_owner_and_its_guards_stay_in_the_csv(small: Project) -> None:
     small.configure(clients={"owner": "manager"})
     header = [

@@ -137,7 +137,6 @@ def test_labels_may_be_written_as_numbers(project: Project) -> None:
     "section",
     [
         {"parallel": {"backend": "dask"}},
-        {"risk": {"plays": "plays.csv"}},
     ],
 )
 def test_what_is_not_built_yet_is_refused_and_not_ignored(project: Project, section: dict[str, Any]) -> None:

@@ -45,7 +45,12 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "a folder with a space"
     for folder in SHIPPED:
         shutil.copytree(CHECKOUT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in [*CHECKOUT.glob("*.py"), *CHECKOUT.glob("requirements*"), CHECKOUT / "config.json"]:
+    for path in [
+        *CHECKOUT.glob("*.py"),
+        *CHECKOUT.glob("requirements*"),
+        CHECKOUT / "config.json",
+        CHECKOUT / "plays.csv",
+    ]:
         shutil.copy(path, copy)
     return copy
 

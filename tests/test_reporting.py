@@ -25,6 +25,7 @@ import training
 from attrition import (
     files,
     generations,
+    keptlists,
     ledger,
     monitor,
     pages,
@@ -37,7 +38,7 @@ from attrition import (
     trends,
 )
 from attrition.config import Config
-from attrition.errors import ReleaseError
+from attrition.errors import ConfigError, ReleaseError, UsageError
 from tests.projects import CHECKOUT, HEADER, Project, classic_rows
 
 SIMULATED = {
@@ -358,7 +359,7 @@ def test_the_report_is_one_file_that_asks_nobody_for_anything(base: Project, pag
     assert all(source.startswith("data:image/") for source in sources)
     assert "://" not in html and "url(" not in html and "@import" not in html
     targets = {attributes["href"] for attributes in page.all("a")}
-    assert {target for target in targets if not target.startswith("#")} == {"risklist.csv"}
+    assert {target for target in targets if not target.startswith("#")} == {"risklist.csv", "shortlist.csv"}
 
 
 def test_the_report_can_be_used_without_seeing_it(page: Page) -> None:
@@ -408,7 +409,7 @@ def _contrast(one: str, other: str) -> float:
 
 
 def test_the_run_s_own_copies_are_what_the_fixed_names_hold(base: Project) -> None:
-    names = ("confusionmatrix.png", "risklist.csv", "report.html")
+    names = ("confusionmatrix.png", "risklist.csv", "shortlist.csv", "risklist.json", "report.html")
     for name in names:
         own = (base.home / f"models/reports/{RUN}/{name}").read_bytes()
         assert own == (base.home / f"models/{name}").read_bytes()
@@ -417,6 +418,7 @@ def test_the_run_s_own_copies_are_what_the_fixed_names_hold(base: Project) -> No
     assert entry["facts"]["files"] == [
         *(f"models/reports/{RUN}/{name}" for name in names),
         *(f"models/{n}" for n in names),
+        f"models/reports/{RUN}/list.zip",
     ]
 
 
@@ -817,7 +819,7 @@ def test_practice_writes_below_its_own_folder_and_names_its_own_commands(project
 
 def test_as_a_command_it_names_its_files_and_needs_no_screen(base: Project, tmp_path: Path) -> None:
     answer = base.json("reporting.py", "--dry-run")
-    assert (answer["stage"], answer["status"], len(answer["files"])) == ("reporting", "done", 6)
+    assert (answer["stage"], answer["status"], len(answer["files"])) == ("reporting", "done", 11)
     assert answer["sentence"].startswith("The report is in models/report.html, the list of ")
     done = Project(tmp_path).run("reporting.py")
     assert (done.returncode, done.stdout) == (6, "")
@@ -854,3 +856,158 @@ def test_a_matrix_of_which_a_row_is_empty_is_drawn() -> None:
 def test_the_interval_of_a_share_is_wilson_s() -> None:
     assert plots.wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
     assert plots.wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+
+
+def _facts(project: Project) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(project.read("models/risklist.json"))
+    return facts
+
+
+def _with_open_rows(project: Project, count: int = 40, **sections: Any) -> Config:
+    """The classic clients, and so many more of whom no outcome is known yet."""
+    rows = [row.rpartition(",")[0] + "," for row in classic_rows(count, start=1000)]
+    project.dataset("d2.csv", rows)
+    return _classic(project, **sections)
+
+
+def test_the_first_list_says_that_there_is_none_before_it(base: Project, page: Page) -> None:
+    assert "What changed This is the first list that is kept: there is none to compare it with." in page.text
+    assert "No outcome is known yet of the clients of any earlier list that is kept." in page.text
+    assert _facts(base)["since"] is None
+
+
+def test_the_same_data_and_release_twice_change_nothing(project: Project) -> None:
+    config = _with_open_rows(project)
+    reporting.run(project.config(run="20260301T061002Z-78"))
+    assert {row["status"] for row in _list(project)} == {"steady"}
+    facts = _facts(project)
+    assert facts["changed"] == dict.fromkeys(("newly_at_risk", "risen", "recovered", "new", "not_scored"), 0)
+    assert (facts["since"]["run"], facts["since"]["note"]) == (RUN, "")
+    assert "Newly at risk nobody Risen nobody Recovered nobody New on the list nobody" in _page(project).text
+    told = reporting.since(config, RUN)
+    assert str(told).startswith(f"Since run {RUN}, up to run 20260301T061002Z-78: newly at risk: nobody; ")
+
+
+def test_what_changed_is_told_in_the_list_the_report_and_between_any_two_runs(project: Project) -> None:
+    _with_open_rows(project)
+    clients = [row["corporation"] for row in _list(project)]
+    likely, unlikely = clients[0], clients[-1]
+    project.dataset("d3.csv", [f"{likely},149,1400,9,", f"{unlikely},1,9,5,", "newcomer,1,9,5,"])
+    _ingest(project, "20260302T060002Z-78")
+    reporting.run(project.config(run="20260302T060002Z-78"))
+    status = {row["corporation"]: row["status"] for row in _list(project)}
+    assert (status[likely], status[unlikely], status["newcomer"]) == ("recovered", "newly_at_risk", "new")
+    text = _page(project).text
+    assert re.search(rf"Newly at risk 1 : {unlikely} \(\S+ → \S+\)", text)
+    assert re.search(rf"Recovered 1 : {likely} ", text)
+    answer = project.json("reporting.py", "--since", RUN)
+    assert (answer["newly_at_risk"], answer["recovered"]) == ([unlikely], [likely])
+    assert (answer["new"], answer["gone"], answer["same_model"]) == (["newcomer"], [], True)
+    assert f"newly at risk: 1 ({unlikely}); risen: nobody; recovered: 1 ({likely})" in answer["sentence"]
+
+
+def test_a_new_model_is_said_and_nobody_is_called_risen(project: Project) -> None:
+    _with_open_rows(project)
+    deployment.deploy(project.config(force=True), "the same model again")
+    reporting.run(project.config(run="20260302T060002Z-78"))
+    assert {row["status"] for row in _list(project)} == {"listed"}
+    assert {row["previous_probability"] for row in _list(project)} == {""}
+    text = _page(project).text
+    assert "Scores not comparable, new model." in text and "Newly at risk nobody" not in text
+    assert _facts(project)["since"]["note"] == "scores not comparable, new model"
+    assert "(scores not comparable, new model)" in str(reporting.since(project.config(), RUN))
+
+
+def test_a_damaged_list_is_said_and_passed_over(project: Project) -> None:
+    _with_open_rows(project)
+    reporting.run(project.config(run="20260302T060002Z-78"))
+    place = project.home / "models/reports/20260302T060002Z-78/list.zip"
+    place.write_bytes(place.read_bytes()[:-100])
+    reporting.run(project.config(run="20260303T060002Z-79"))
+    text = _page(project).text
+    assert "Look: The kept list models/reports/20260302T060002Z-78/list.zip is damaged (" in text
+    assert "Restore the file, or delete it." in text
+    assert _facts(project)["since"]["run"] == RUN
+    with pytest.raises(UsageError, match=r"It is damaged .*Name another run"):
+        reporting.since(project.config(), "20260302T060002Z-78")
+
+
+@pytest.mark.parametrize("run", ["unknown", "", "../reports/x", "\0", "x" * 5000])
+def test_a_run_of_which_no_list_is_kept_is_refused_with_those_that_are(base: Project, run: str) -> None:
+    with pytest.raises(UsageError, match=rf"Name one of the 1 kept, from {RUN} to {RUN}"):
+        reporting.since(base.config(), run)
+
+
+def test_a_list_that_was_not_finished_counts_as_none(project: Project) -> None:
+    config = _with_open_rows(project)
+    (project.home / f"models/reports/{RUN}/list.zip").unlink()
+    with pytest.raises(UsageError, match="None is kept yet. Run: python reporting.py"):
+        reporting.since(config, RUN)
+    reporting.run(project.config(run="20260302T060002Z-78"))
+    assert _facts(project)["since"] is None
+
+
+def test_once_outcomes_arrive_earlier_lists_are_held_to_their_promise(project: Project) -> None:
+    _with_open_rows(project, risk={"capacity": 5})
+    listed = _list(project)
+    waiting = [row for row in listed if row["dataset"] == "d2.csv"]
+    short = {row["corporation"] for row in listed[:5]}
+    surprise = waiting[-1]
+    lines = [
+        ",".join([*(row[column] for column in HEADER.split(",")[:-1]), str(int(row is surprise))])
+        for row in waiting
+    ]
+    project.dataset("d2.csv", lines)
+    _ingest(project, "20260302T060002Z-78")
+    reporting.run(project.config(run="20260302T060002Z-78"))
+    [run] = _facts(project)["look_back"]["runs"]
+    assert (run["run"], run["short"]["clients"]) == (RUN, 5)
+    assert run["short"]["known"] == len(short & {row["corporation"] for row in waiting})
+    assert (run["scored"]["known"], run["scored"]["left"]) == (40, 1)
+    expected = sum(float(row["probability"]) for row in waiting)
+    assert run["scored"]["expected"]["value"] == pytest.approx(expected, abs=1e-4)
+    [missed] = _facts(project)["look_back"]["missed"]
+    assert (missed["client"], missed["rank"]) == (surprise["corporation"], int(surprise["rank"]))
+    # its figures of then, not those of a typical client, spoke for staying
+    assert missed["reasons"] and all("associated with lower risk" in reason for reason in missed["reasons"])
+    assert any(f"{float(surprise['lastmonth_activity']):,.0f} " in reason for reason in missed["reasons"])
+    text = _page(project).text
+    assert "Left without having been listed 1 client left and stood on no short list" in text
+    assert f"{surprise['corporation']} " in text and "1 of 40; promised" in text
+    # neither the release nor the list of then: the client is named all the same
+    (project.home / f"models/reports/{RUN}/risklist.csv").unlink()
+    reporting.run(project.config(run="20260303T060002Z-79"))
+    assert [one["reasons"] for one in _facts(project)["look_back"]["missed"]] == [[]]
+
+
+def test_the_team_s_table_of_actions_is_read_beside_the_config(project: Project) -> None:
+    project.write(
+        "plays/ours.csv", "reason,band,action,days\ndefault,any,=Call <them>,2\nodd,any,Nothing,1\n"
+    )
+    _with_open_rows(project, risk={"plays": "plays/ours.csv"})
+    assert {row["suggested_action"] for row in _list(project)} == {"'=Call <them>"}
+    text = _page(project).text
+    assert ": =Call <them>" in text
+    assert "plays/ours.csv has actions for odd, which the live model does not read" in text
+
+
+def test_a_bad_table_of_actions_stops_the_report_and_keeps_the_last_one(project: Project) -> None:
+    project.write("plays.csv", "reason,band,action,days\ndefault,any,Call,2\n")
+    config = _with_open_rows(project, risk={"plays": "plays.csv"})
+    before = project.read("models/risklist.csv")
+    project.write("plays.csv", "reason,band,action\ndefault,any,Call\n")
+    with pytest.raises(ConfigError, match="plays.csv: 1 fault.*"):
+        reporting.run(config)
+    done = project.run("reporting.py")
+    assert done.returncode == 3 and "line 1: it has no column days" in done.stderr
+    assert project.read("models/risklist.csv") == before
+
+
+def test_the_short_list_is_a_file_of_its_own(base: Project) -> None:
+    short = list(csv.DictReader(io.StringIO(base.read("models/shortlist.csv"))))
+    owners = [row["account_manager"] for row in short]
+    assert owners == sorted(owners) and set(Counter(owners).values()) == {3}
+    by_client = {row["corporation"]: row for row in _list(base)}
+    assert all(row.items() <= by_client[row["corporation"]].items() for row in short)
+    kept = keptlists.kept(base.home / "models/reports").last
+    assert kept is not None and int(kept.rows["listed"].sum()) == len(short)

@@ -1,15 +1,19 @@
 """The risk list: who is on it, in what order, with which words. Tables in, rows out."""
 
+import csv
+import io
 import json
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from attrition import contract as contracts
-from attrition import risklist, scorecard
+from attrition import keptlists, listfiles, plays, risklist, scorecard, tables
+from attrition.keptlists import KeptList
 from attrition.risklist import Entry
 from attrition.scorecard import Scorecard
 from attrition.settings import Bands, Clients, Risk
@@ -49,6 +53,11 @@ def _table(clients: Clients, *rows: Mapping[str, Any]) -> pd.DataFrame:
 
 def _rank(table: pd.DataFrame, clients: Clients = CLIENTS, **risk: Any) -> list[Entry]:
     return risklist.rank(clients, Risk(**risk), _card(), table, "000001-aa", "2026-03-01T06:00:00Z")
+
+
+def _cells(header: Sequence[str], columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """The one row of an export."""
+    return {name: cell for name, [cell] in zip(header, columns, strict=True)}
 
 
 def _names(entries: Sequence[Entry]) -> list[str]:
@@ -222,17 +231,18 @@ def test_no_sum_is_invented_where_there_is_no_value() -> None:
 
 
 def test_the_export_has_every_column_that_people_and_programs_rely_on() -> None:
-    header, [row] = risklist.export(
-        CLIENTS, _rank(_table(CLIENTS, {"company": "a", "logins": 2.0, "note": "VIP"}))
-    )
-    assert header[:9] == [
-        "company", "probability", "risk_band", "rank", "expected_loss", "status",
+    table = _table(CLIENTS, {"company": "a", "logins": 2.0, "note": "VIP"})
+    header, columns = listfiles.export(CLIENTS, _rank(table))
+    assert header[:11] == [
+        "company", "probability", "risk_band", "rank", "expected_loss",
+        "previous_probability", "change_points", "status",
         "reason_1", "reason_2", "reason_3",
     ]  # fmt: skip
-    assert header[9:13] == ["reason_1_feature", "reason_1_value", "reason_1_typical", "reason_1_effect"]
-    assert header[21:25] == ["warnings", "release", "threshold", "scored_at"]
-    assert header[25:] == ["note", "plan", "logins", "revenue", "manager", "exited", "dataset"]
-    cells = dict(zip(header, row, strict=True))
+    assert header[11:15] == ["reason_1_feature", "reason_1_value", "reason_1_typical", "reason_1_effect"]
+    assert header[23:25] == ["suggested_action", "act_by"]
+    assert header[25:29] == ["warnings", "release", "threshold", "scored_at"]
+    assert header[29:] == ["note", "plan", "logins", "revenue", "manager", "exited", "dataset"]
+    cells = _cells(header, columns)
     assert cells["reason_1_feature"] == "logins"
     assert (cells["reason_1_value"], cells["reason_1_typical"], cells["reason_1_effect"]) == (2.0, 10.0, 1.6)
     assert (cells["reason_2"], cells["reason_3_effect"]) == (None, None)
@@ -241,8 +251,7 @@ def test_the_export_has_every_column_that_people_and_programs_rely_on() -> None:
 
 def test_the_export_says_why_a_client_was_not_scored() -> None:
     table = _table(CLIENTS, {"company": "blank", "logins": float("nan"), "plan": ""})
-    header, [row] = risklist.export(CLIENTS, _rank(table))
-    cells = dict(zip(header, row, strict=True))
+    cells = _cells(*listfiles.export(CLIENTS, _rank(table)))
     assert (cells["status"], cells["probability"], cells["rank"]) == ("not_scored", None, None)
     assert "none of the columns" in cells["warnings"]
 
@@ -252,12 +261,143 @@ def test_a_column_of_the_data_that_is_called_like_one_of_the_list_keeps_its_valu
         id="company", target="exited", numeric=("logins",), categorical=("plan",), carry=("status", "rank")
     )
     table = _table(clients, {"company": "a", "status": "gold", "rank": "7th"})
-    header, [row] = risklist.export(clients, _rank(table, clients))
-    assert len(header) == len(set(header)) == len(row)
-    cells = dict(zip(header, row, strict=True))
+    header, columns = listfiles.export(clients, _rank(table, clients))
+    assert len(header) == len(set(header)) == len(columns)
+    cells = _cells(header, columns)
     assert (cells["status"], cells["input_status"], cells["input_rank"]) == ("listed", "gold", "7th")
 
 
 def test_bands_are_those_the_live_release_was_made_with() -> None:
     [entry] = _rank(_table(CLIENTS, {"company": "a", "logins": 2.0}), bands=Bands(high=0.99, medium=0.98))
     assert entry.band == _card().band(entry.probability or 0.0) == "high"
+
+
+def _keep(
+    folder: Path, table: pd.DataFrame, entries: Sequence[Entry], release: str = "000001-aa"
+) -> KeptList:
+    """The list as it is kept by a run, read back."""
+    short = risklist.short_list(entries, 1)
+    data = listfiles.kept(CLIENTS, entries, short, table, 1, release, 0.5, "2026-03-01T06:00:00Z")
+    place = folder / release / keptlists.NAME
+    place.parent.mkdir()
+    place.write_bytes(data)
+    return keptlists.read(place)
+
+
+def _rank_again(
+    table: pd.DataFrame, before: KeptList, at: str = "2026-03-05T06:00:00Z", book: plays.Plays | None = None
+) -> list[Entry]:
+    return risklist.rank(CLIENTS, Risk(), _card(), table, "000001-aa", at, book, before)
+
+
+def test_the_same_data_and_release_twice_change_nothing(tmp_path: Path) -> None:
+    rows = [{"company": f"c{i:02d}", "logins": float(i)} for i in range(40)]
+    table = _table(CLIENTS, *rows, {"company": "blank", "logins": float("nan"), "plan": ""})
+    again = _rank_again(table, _keep(tmp_path, table, _rank(table)))
+    changed = {status: len(entries) for status, entries in risklist.changed(again).items()}
+    assert changed == {"newly_at_risk": 0, "risen": 0, "recovered": 0, "new": 0, "not_scored": 1}
+    assert {entry.status for entry in again} == {"steady", "not_scored"}
+    assert [entry.change.before for entry in again[:-1]] == [entry.probability for entry in again[:-1]]
+
+
+def test_each_client_s_change_stands_in_the_list(tmp_path: Path) -> None:
+    before = _table(
+        CLIENTS,
+        {"company": "rises", "logins": 30.0},
+        {"company": "falls", "logins": 2.0},
+        {"company": "same"},
+    )
+    kept = _keep(tmp_path, before, _rank(before))
+    now = _table(
+        CLIENTS,
+        {"company": "rises", "logins": 2.0},
+        {"company": "falls", "logins": 30.0},
+        {"company": "same"},
+        {"company": "new"},
+    )
+    entries = {entry.client: entry for entry in _rank_again(now, kept)}
+    assert {name: entry.status for name, entry in entries.items()} == {
+        "rises": "newly_at_risk",
+        "falls": "recovered",
+        "same": "steady",
+        "new": "new",
+    }
+    header, columns = listfiles.export(CLIENTS, [entries["rises"]])
+    cells = _cells(header, columns)
+    assert cells["previous_probability"] == round(entries["falls"].probability or 0.0, 6)
+    gained = (entries["rises"].probability or 0.0) - (entries["falls"].probability or 0.0)
+    assert cells["change_points"] == round(100 * gained, 1) > 50
+
+
+def test_a_new_model_takes_the_comparison_away_not_the_list(tmp_path: Path) -> None:
+    table = _table(CLIENTS, {"company": "a", "logins": 2.0}, {"company": "b", "logins": 30.0})
+    kept = _keep(tmp_path, table, _rank(table), release="000000-zz")
+    entries = _rank_again(table, kept)
+    assert [(entry.status, entry.change.before) for entry in entries] == [("listed", None)] * 2
+    assert all(entry.play and entry.due for entry in entries)
+
+
+def test_the_strongest_reason_and_the_band_choose_the_action(tmp_path: Path) -> None:
+    place = tmp_path / "plays.csv"
+    place.write_text("reason,band,action,days\nlogins,high,Call the users,5\ndefault,any,Write a letter,20\n")
+    table = _table(
+        CLIENTS,
+        {"company": "a", "logins": 0.0},
+        {"company": "b", "logins": 40.0},
+        {"company": "c", "plan": ""},
+    )
+    entries = risklist.rank(
+        CLIENTS, Risk(), _card(), table, "000001-aa", "2026-02-27T23:59:59Z", plays.load(place)
+    )
+    suggested = {entry.client: (entry.play and entry.play.action, entry.act_by) for entry in entries}
+    assert suggested["a"] == ("Call the users", "2026-03-04")
+    assert suggested["b"] == ("Write a letter", "2026-03-19")
+
+
+def test_a_due_date_does_not_flee_from_list_to_list(tmp_path: Path) -> None:
+    table = _table(CLIENTS, {"company": "a", "logins": 0.0})
+    [first] = entries = _rank(table)
+    assert first.act_by == "2026-03-08"
+    kept = _keep(tmp_path, table, entries)
+    assert [entry.act_by for entry in _rank_again(table, kept)] == ["2026-03-08"]
+    # once it has passed, the next round begins; so it does where the action is another
+    assert _rank_again(table, kept, at="2026-03-09T00:00:00Z")[0].act_by == "2026-03-16"
+    other = plays.Plays({("default", "any"): plays.Play("Something else", 3)})
+    assert _rank_again(table, kept, at="2026-03-02T00:00:00Z", book=other)[0].act_by == "2026-03-05"
+
+
+def test_who_cannot_be_scored_is_given_no_action() -> None:
+    table = _table(CLIENTS, {"company": "blank", "logins": float("nan"), "plan": ""})
+    cells = _cells(*listfiles.export(CLIENTS, _rank(table)))
+    assert (cells["suggested_action"], cells["act_by"]) == ("", "")
+
+
+def test_the_short_list_by_owner_has_what_an_owner_needs() -> None:
+    rows = [
+        {"company": f"c{i}", "logins": float(i), "manager": manager}
+        for i, manager in enumerate(["Ben", "Ada", "", "Ben"])
+    ]
+    entries = _rank(_table(CLIENTS, *rows))
+    header, columns = listfiles.short_export(CLIENTS, risklist.short_list(entries, 2))
+    assert header[:4] == ["manager", "company", "probability", "risk_band"]
+    assert {"suggested_action", "act_by", "reason_1", "reason_3", "release", "scored_at"} <= set(header)
+    assert not any(column.endswith("_effect") for column in header)
+    assert list(zip(columns[0], columns[1], strict=True)) == [
+        ("Ada", "c1"),
+        ("Ben", "c0"),
+        ("Ben", "c3"),
+        ("", "c2"),
+    ]
+    assert listfiles.short_export(PLAIN, [])[0][0] == "company"
+
+
+def test_columns_are_exported_as_rows_are() -> None:
+    texts = ["plain", "=1+1", "-5", "a,b", 'say "hi"', "two\nlines", "", "\N{FULLWIDTH EQUALS SIGN}1", "'x"]
+    numbers: list[Any] = [1, 2.0, -0.5, None, float("nan"), 1e-7, 3, 10**20, 0.1 + 0.2]
+    columns = [texts, numbers, ["", "", *texts[:7]]]
+    header = ["text", "a, number", "more"]
+    assert tables.export_columns(header, columns) == tables.export_text(header, zip(*columns, strict=True))
+    assert tables.export_columns(header, [[], [], []]) == tables.export_text(header, [])
+    torn = tables.export_columns(["a", "b"], [["x\ry", "\r"], ["1", "2"]])
+    assert list(csv.reader(io.StringIO(torn, newline=""))) == [["a", "b"], ["x\ry", "1"], ["'\r", "2"]]
+    assert [tables.unguarded(tables.guarded(text)) for text in texts] == texts

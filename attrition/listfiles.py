@@ -1,0 +1,141 @@
+"""The risk list as files: the columns of risklist.csv and shortlist.csv, and the summary that is kept by run.
+
+header, columns = export(clients, entries)
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrition import keptlists
+from attrition.risklist import REASONS, Entry, by_owner
+from attrition.settings import Clients
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# what a model can tell, not the last bits of a processor
+PROBABILITY_DIGITS = 6
+POINT_DIGITS = 1
+MONEY_DIGITS = 2
+
+
+def export(clients: Clients, entries: Sequence[Entry]) -> tuple[list[str], list[Sequence[Any]]]:
+    """Header and columns of risklist.csv: what was found out, then the client's row as it was ingested."""
+    passed = [column for column in (*clients.columns, *clients.derived, "dataset") if column != clients.id]
+    own = [clients.id, *_OWN_COLUMNS]
+    header = [*own, *(f"input_{column}" if column in own else column for column in passed)]
+    rows = [entry.row for entry in entries]
+    return header, [*_own_columns(entries), *([row[column] for row in rows] for column in passed)]
+
+
+def short_export(clients: Clients, entries: Sequence[Entry]) -> tuple[list[str], list[Sequence[Any]]]:
+    """Header and columns of shortlist.csv: what an owner needs of each client, by owner."""
+    header, columns = export(clients, by_owner(entries))
+    own = [clients.id, *(column for column in _OWN_COLUMNS if column not in _REASON_DETAILS)]
+    owner = [f"input_{clients.owner}" if clients.owner in own else clients.owner] if clients.owner else []
+    return [*owner, *own], [columns[header.index(column)] for column in (*owner, *own)]
+
+
+def kept(
+    clients: Clients,
+    entries: Sequence[Entry],
+    short: Sequence[Entry],
+    table: "pd.DataFrame",
+    number: int,
+    release_id: str,
+    threshold: float,
+    scored_at: str,
+) -> bytes:
+    """The list's summary as it is kept (see attrition.keptlists), as the `number`-th one.
+
+    `table` has every row: it tells of how many rows of a client the outcome is known.
+    """
+    import numpy as np
+
+    names, listed = [entry.client for entry in entries], {entry.client for entry in short}
+    origins, given = [entry.row["dataset"] for entry in entries], [entry.action for entry in entries]
+    datasets, actions = _places(origins), _places(given)
+    known = _known(clients, table, dict(zip(names, origins, strict=True)))
+    columns: dict[str, Any] = {
+        "client": keptlists.keys(names),
+        "rank": [entry.rank or 0 for entry in entries],
+        "probability": [np.nan if entry.probability is None else entry.probability for entry in entries],
+        "listed": [name in listed for name in names],
+        "dataset": [datasets[origin] for origin in origins],
+        "known": [known.get(name, 0) for name in names],
+        "action": [actions[action] for action in given],
+        "due": [entry.due.toordinal() if entry.due else keptlists.NO_DATE for entry in entries],
+    }
+    rows = np.empty(len(entries), dtype=np.dtype(keptlists.ROW))
+    for field, values in columns.items():
+        rows[field] = values
+    facts = {"number": number, "scored_at": scored_at, "release": release_id, "threshold": threshold}
+    return keptlists.pack(facts, [*datasets], [*actions], rows, names)
+
+
+def _reason_columns() -> list[str]:
+    numbers = range(1, REASONS + 1)
+    return [f"reason_{n}_{part}" for n in numbers for part in ("feature", "value", "typical", "effect")]
+
+
+_REASON_DETAILS = _reason_columns()
+_OWN_COLUMNS = (
+    *("probability", "risk_band", "rank", "expected_loss"),
+    *("previous_probability", "change_points", "status"),
+    *(f"reason_{n}" for n in range(1, REASONS + 1)),
+    *_REASON_DETAILS,
+    *("suggested_action", "act_by"),
+    *("warnings", "release", "threshold", "scored_at"),
+)
+
+
+def _own_columns(entries: Sequence[Entry]) -> list[Sequence[Any]]:
+    by_place = [
+        [entry.reasons[place] if place < len(entry.reasons) else None for entry in entries]
+        for place in range(REASONS)
+    ]
+    details = [
+        column
+        for reasons in by_place
+        for column in (
+            [reason and reason.feature for reason in reasons],
+            [reason and reason.value for reason in reasons],
+            [reason and reason.typical for reason in reasons],
+            [reason and round(reason.effect, PROBABILITY_DIGITS) for reason in reasons],
+        )
+    ]
+    return [
+        [entry.client for entry in entries],
+        [_rounded(entry.probability, PROBABILITY_DIGITS) for entry in entries],
+        [entry.band for entry in entries],
+        [entry.rank for entry in entries],
+        [_rounded(entry.expected_loss, MONEY_DIGITS) for entry in entries],
+        [_rounded(entry.change.before, PROBABILITY_DIGITS) for entry in entries],
+        [_rounded(entry.change.points, POINT_DIGITS) for entry in entries],
+        [entry.status for entry in entries],
+        *([reason and reason.sentence for reason in reasons] for reasons in by_place),
+        *details,
+        [entry.action for entry in entries],
+        [entry.act_by for entry in entries],
+        [entry.cause or "; ".join(entry.warnings) for entry in entries],
+        [entry.release for entry in entries],
+        [entry.threshold for entry in entries],
+        [entry.scored_at for entry in entries],
+    ]
+
+
+def _places(texts: Iterable[str]) -> dict[str, int]:
+    """Each text once, with its place."""
+    return {text: place for place, text in enumerate(dict.fromkeys(texts))}
+
+
+def _known(clients: Clients, table: "pd.DataFrame", newest: Mapping[str, str]) -> Mapping[str, int]:
+    """How many rows with an outcome each client has in the dataset that its latest row came from."""
+    known = table[table[clients.target] != ""]
+    pairs = zip(known[clients.id].tolist(), known["dataset"].tolist(), strict=True)
+    return Counter(client for client, dataset in pairs if newest.get(client) == dataset)
+
+
+def _rounded(number: float | None, digits: int) -> float | None:
+    return None if number is None else round(number, digits)
