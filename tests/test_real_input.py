@@ -70,6 +70,20 @@ def test_the_classic_data_from_first_release_to_drift(classic: Project, shared: 
     assert classic.run("fullprocess.py", "--practice").stdout == ""
 
 
+def test_the_classic_source_rows_are_shifted_inputs_that_the_score_alone_would_have_missed(
+    classic: Project, shared: Path
+) -> None:
+    assert classic.json("fullprocess.py", "--practice")["promoted"]
+    for source in sorted((shared / "classic/sourcedata").iterdir()):
+        drop(classic, source, "practicedata")
+    answer = classic.json("fullprocess.py", "--practice")
+    assert (answer["live_score"]["rows"], answer["drift"]) == (26, None)
+    inputs = files.read_json(classic.config(practice=True).diagnostics)["drift"]["inputs"]
+    assert inputs["level"] == "act"
+    told = "lastmonth activity is above lastyear activity in 65 % of rows in the 2 datasets from dataset3.csv"
+    assert inputs["sentences"][0].startswith(told)
+
+
 def test_the_classic_source_data_is_ingested(classic: Project) -> None:
     done = classic.json("ingestion.py")
     assert (done["rows_read"], done["rows_added"], done["rows_rejected"]) == (26, 26, 0)
