@@ -21,11 +21,11 @@ Codes = NDArray[np.int32]
 Names = tuple[str, ...]
 Profile = Mapping[str, Any]
 
-# the twentieth part of the reference is a look of its own, and a block, within these bounds
+# rows enough for a look, and for a block: the twentieth part of the reference, within these bounds
 PART = 20
 FEWEST_ROWS, MOST_ROWS = 20, 200
-# a window longer than this many times the reference tells nothing new: the reference's own error remains
-LONGEST = 16
+# the longest window is of so many of them, 16 references: beyond that only the reference's own error is left
+LONGEST = 16 * PART
 EXAMPLES = 3
 ANEW = "Begin anew: only evidence since the release is lost."
 FORMAT = 1
@@ -269,7 +269,7 @@ def _aged(blocks: tuple[Block, ...], enough: int) -> tuple[Block, ...]:
     before the longest window is forgotten.
     """
     aged, newer, waiting = [blocks[0]], blocks[0].rows, list(blocks[1:])
-    while waiting and newer < LONGEST * PART * enough:
+    while waiting and newer < LONGEST * enough:
         block = waiting.pop(0)
         while waiting and block.rows + waiting[0].rows <= max(newer, enough):
             block = _merged(waiting.pop(0), block)

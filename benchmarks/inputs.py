@@ -28,7 +28,7 @@ SIZES = (26, 150, 1000, 5000)
 COLUMNS, CATEGORIES = 128, 64
 LIVES, LOOKS = 8, 200
 QUANTILES = np.array([0.004, 0.006, 0.01, 0.02, 0.05])
-LOOK_QUANTILES = np.array([0.0005, 0.001, 0.002])
+LOOK_QUANTILES = np.array([0.0007, 0.001, 0.002])
 
 
 def run() -> None:
@@ -279,8 +279,10 @@ def calibrated(size: int) -> tuple[float, float, float]:
     chance = QUANTILES / min(share for _, _, share in worlds)
     power = min(1.0, float(np.polyfit(np.log(lowest), np.log(chance), 1)[0]))
     life_factor = float(np.max(chance ** (1 / power) / lowest))
-    looks = [LOOK_QUANTILES / np.quantile(scaled, LOOK_QUANTILES) for scaled, _, _ in worlds]
-    return float(np.max(looks)), life_factor, power
+    # columns of both worlds in equal parts: an error of looks is one on the average
+    scaled = np.concatenate([scaled[:, :CATEGORIES].ravel() for scaled, _, _ in worlds])
+    look = float(np.max(LOOK_QUANTILES / np.quantile(scaled, LOOK_QUANTILES)))
+    return look, life_factor, power
 
 
 def _lives_of(size: int, draw: Callable[..., Rows], columns: int) -> tuple[Any, Any, float]:
@@ -299,7 +301,7 @@ def _lives_of(size: int, draw: Callable[..., Rows], columns: int) -> tuple[Any, 
             scaled.append(now * (1 + np.log2(len(windows.rows))))
         least.append(ever)
         looked += memory.looks / LIVES
-    return np.concatenate(scaled), np.concatenate(least), shift.spent(looked)
+    return np.array(scaled), np.concatenate(least), shift.spent(looked)
 
 
 def _continuous(random: np.random.Generator, count: int, columns: int) -> Rows:

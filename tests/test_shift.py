@@ -209,10 +209,10 @@ def test_a_slow_shift_is_told_with_all_its_datasets() -> None:
         (
             "age",
             lambda values: np.zeros_like(values),
-            "age is 0 in all rows in dataset 2026-02: a broken feed?",
+            "age is always 0 in dataset 2026-02: a broken feed?",
         ),
         ("year", lambda values: np.full_like(values, np.nan), "year is missing in 100 % of rows in dataset"),
-        ("age", lambda values: np.full_like(values, 40.5), "age is 40.5 in all rows in dataset 2026-02"),
+        ("age", lambda values: np.full_like(values, 40.5), "age is always 40.5 in dataset 2026-02"),
         ("year", lambda values: values * 1000, "another unit?"),
         ("year", lambda values: values / 1000, "another unit?"),
         ("age", lambda values: values * 10, "another unit?"),
@@ -280,7 +280,7 @@ def test_a_column_without_a_training_value_and_one_of_one_value_are_judged_too()
     assert verdict_of(known, same, same).level == "none"
     told = verdict_of(known, other).sentences
     assert any(sentence.startswith("gone is missing in 0 % of rows") for sentence in told)
-    assert any(sentence.startswith("one is 0 in all rows") for sentence in told)
+    assert any(sentence.startswith("one is always 0 in dataset") for sentence in told)
 
 
 @settings(max_examples=20, deadline=None)
