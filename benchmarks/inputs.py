@@ -117,6 +117,7 @@ def clustered(rates: list[float]) -> str:
 
 STABLE = ((1000, [BATCH] * STREAM, 200), (300, None, 100), (1000, None, 100), (5000, None, 100))
 SHIFTS = (0.2, 0.3, 0.5)
+WITHIN = 8
 
 
 def _print_rates() -> None:
@@ -133,10 +134,12 @@ def _print_rates() -> None:
         print(
             f"\nShifted after {start} stable batches; {REFERENCE:,} reference rows, {BATCH} rows a batch:\n"
         )
-        print("| shift, sd | streams | look at once | act at once | act within 32 batches, median delay |")
+        print(
+            f"| shift, sd | streams | look at once | act at once | act within {WITHIN} batches, median delay |"
+        )
         print("|--:|--:|---|---|---|")
         for by in SHIFTS:
-            name, sizes = 10 + start + round(10 * by), [BATCH] * (start + 32)
+            name, sizes = 10 + start + round(10 * by), [BATCH] * (start + WITHIN)
             found = _found(lives(name, count, REFERENCE, sizes, by, start), start)
             print(f"| {by} | {count} | {found} |", flush=True)
 
