@@ -24,7 +24,7 @@ KINDS = np.array(["monthly", "yearly", "two years", "none"], dtype=object)
 PLACES = np.array([f"place {i}" for i in range(12)], dtype=object)
 
 # calibration
-SIZES = (26, 150, 1000, 5000)
+SIZES = (26, 150, 1000)
 COLUMNS, CATEGORIES = 128, 64
 LIVES, LOOKS = 8, 200
 QUANTILES = np.array([0.004, 0.006, 0.01, 0.02, 0.05])
@@ -134,9 +134,7 @@ def _print_rates() -> None:
         print(
             f"\nShifted after {start} stable batches; {REFERENCE:,} reference rows, {BATCH} rows a batch:\n"
         )
-        print(
-            f"| shift, sd | streams | look at once | act at once | act within {WITHIN} batches, median delay |"
-        )
+        print(f"| shift, sd | streams | look at once | act at once | act in {WITHIN} batches, median delay |")
         print("|--:|--:|---|---|---|")
         for by in SHIFTS:
             name, sizes = 10 + start + round(10 * by), [BATCH] * (start + WITHIN)
@@ -265,10 +263,10 @@ def _print_costs() -> None:
 
 def calibrate() -> None:
     """Print attrition.shift.CALIBRATION: whole lives of stable columns, none of which knows another."""
-    print("CALIBRATION = (  # rows, look, life, power")
+    print("CALIBRATION = (\n    # rows, look, life, power")
     for size in SIZES:
         look, life_factor, power = calibrated(size)
-        print(f"    ({size}, {look:.2g}, {life_factor:.2g}, {power:.2g}),", flush=True)
+        print(f"    ({size}, {look:.2f}, {life_factor:.2f}, {power:.3f}),", flush=True)
     print(")\n")
 
 
@@ -282,10 +280,8 @@ def calibrated(size: int) -> tuple[float, float, float]:
     chance = QUANTILES / min(share for _, _, share in worlds)
     power = min(1.0, float(np.polyfit(np.log(lowest), np.log(chance), 1)[0]))
     life_factor = float(np.max(chance ** (1 / power) / lowest))
-    # columns of both worlds in equal parts: an error of looks is one on the average
-    scaled = np.concatenate([scaled[:, :CATEGORIES].ravel() for scaled, _, _ in worlds])
-    look = float(np.max(LOOK_QUANTILES / np.quantile(scaled, LOOK_QUANTILES)))
-    return look, life_factor, power
+    looks = [LOOK_QUANTILES / np.quantile(scaled, LOOK_QUANTILES) for scaled, _, _ in worlds]
+    return float(np.max(looks)), life_factor, power
 
 
 def _lives_of(size: int, draw: Callable[..., Rows], columns: int) -> tuple[Any, Any, float]:
