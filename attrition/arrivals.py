@@ -121,7 +121,7 @@ def take(
         profile["id"],
         memory.rows + len(codes),
         memory.batches + 1,
-        memory.looks + min(1.0, len(codes) / _enough(profile)),
+        memory.looks + look_of(profile, len(codes)),
         _aged((newest, *memory.blocks), _enough(profile)),
         (*map(tuple, sample.tolist()), *memory.sample[: profiles.SAMPLE - len(sample)]),
     )
@@ -177,6 +177,11 @@ def windows(blocks: Sequence[Block]) -> Windows:
         tuple(block.strangers for block in merged),
         np.array([block.orders for block in merged]),
     )
+
+
+def look_of(profile: Profile, rows: int) -> float:
+    """How much of a look a batch of so many rows is, 1 at most."""
+    return min(1.0, rows / _enough(profile))
 
 
 def width(profile: Profile) -> int:

@@ -170,7 +170,9 @@ def _error(profile: Profile, memory: Memory, windows: int) -> Error:
     sizes, *calibrated = np.log(np.array(CALIBRATION)).T
     rows = np.log(max(1, profile["rows"]))
     look, life, power = (float(np.exp(np.interp(rows, sizes, part))) for part in calibrated)
-    return Error(columns, windows, price(memory.looks), look, life, power)
+    # a batch of few rows sees much of what the one before it saw: it pays for more than its part of a look
+    part = arrivals.look_of(profile, memory.blocks[0].rows) ** 0.5
+    return Error(columns, windows, price(memory.looks) * part, look, life, power)
 
 
 def _grave(profile: Profile, columns: Sequence[Column], together: Together | None) -> list[Column | Together]:
