@@ -21,11 +21,11 @@ Codes = NDArray[np.int32]
 Names = tuple[str, ...]
 Profile = Mapping[str, Any]
 
-# the twentieth part of the reference is a look of its own, and a block, within these bounds
+# rows enough for a look, and for a block: the twentieth part of the reference, within these bounds
 PART = 20
 FEWEST_ROWS, MOST_ROWS = 20, 200
-# a window longer than this many times the reference tells nothing new: the reference's own error remains
-LONGEST = 16
+# the longest window is of so many of them, 16 references: beyond that only the reference's own error is left
+LONGEST = 16 * PART
 EXAMPLES = 3
 ANEW = "Begin anew: only evidence since the release is lost."
 FORMAT = 1
@@ -121,7 +121,7 @@ def take(
         profile["id"],
         memory.rows + len(codes),
         memory.batches + 1,
-        memory.looks + min(1.0, len(codes) / _enough(profile)),
+        memory.looks + look_of(profile, len(codes)),
         _aged((newest, *memory.blocks), _enough(profile)),
         (*map(tuple, sample.tolist()), *memory.sample[: profiles.SAMPLE - len(sample)]),
     )
@@ -177,6 +177,11 @@ def windows(blocks: Sequence[Block]) -> Windows:
         tuple(block.strangers for block in merged),
         np.array([block.orders for block in merged]),
     )
+
+
+def look_of(profile: Profile, rows: int) -> float:
+    """How much of a look a batch of so many rows is, 1 at most."""
+    return min(1.0, rows / _enough(profile))
 
 
 def width(profile: Profile) -> int:
@@ -269,7 +274,7 @@ def _aged(blocks: tuple[Block, ...], enough: int) -> tuple[Block, ...]:
     before the longest window is forgotten.
     """
     aged, newer, waiting = [blocks[0]], blocks[0].rows, list(blocks[1:])
-    while waiting and newer < LONGEST * PART * enough:
+    while waiting and newer < LONGEST * enough:
         block = waiting.pop(0)
         while waiting and block.rows + waiting[0].rows <= max(newer, enough):
             block = _merged(waiting.pop(0), block)

@@ -116,7 +116,7 @@ def _category_tests(known: Mapping[str, Any], counts: Floats) -> dict[str, Told]
     return {
         "never seen": twosample.gained(never, rows / NEVER_SEEN_PART, others, here.sum(-1)),
         "chi-squared": twosample.likelihood_ratio(reference, here, rare["below"]),
-        "heap": twosample.heap(reference, np.where(np.arange(here.shape[1]) < here.shape[1] - 1, here, 0.0)),
+        "heap": twosample.heap(reference, here, len(known["counts"]) or 1),
         "missing": twosample.share(float(known["missing"]), rows + known["missing"], missing, counts.sum(-1)),
     }
 

@@ -40,7 +40,8 @@ def of(
         return f"{word} is missing in {percent(now)} of rows {where}, in training in {then}{broken}"
     if test == "never seen":
         names = ", ".join(windows.strangers[window][finding.place])
-        return f"{word} has values never seen in training ({names}) in {percent(now)} of rows {where}"
+        so = "rare or never seen" if known["rare"]["kinds"] else "never seen"
+        return f"{word} has values {so} in training ({names}) in {percent(now)} of rows {where}"
     if test in ("above the range", "below the range"):
         side, end = test.split()[0], "max" if test.startswith("above") else "min"
         limit = f"{number(known[end])}, the {end}imum in training"
@@ -49,7 +50,7 @@ def of(
         return _moved_name(known, windows, finding, window, word, where)
     low, high = float(windows.low[window, finding.place]), float(windows.high[window, finding.place])
     if low == high and effect:
-        return f"{word} is {number(low)} in all rows {where}: a broken feed?"
+        return f"{word} is always {number(low)} {where}: a broken feed?"
     if test == "heap":
         value = _bin(known["points"], int(now))
         return f"{word} is {value} in {percent(effect)} of rows more than in training {where}{broken}"
@@ -57,7 +58,7 @@ def of(
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.1f} %" if 0.0005 <= share < 0.1 else f"{max(0.0, 100 * share):.0f} %"
 
 
 def number(value: float) -> str:

@@ -39,6 +39,8 @@ def of(numbers: Mapping[str, Floats], categories: Mapping[str, NDArray[Any]], se
     categories.COLUMN.{rows, missing, counts, rare}. `rows` of a column counts what is not missing. The other
     keys are between this room and attrition.shift.
     """
+    numbers = {column: np.asarray(values, dtype=float) for column, values in numbers.items()}
+    categories = {column: np.asarray(values, dtype=object) for column, values in categories.items()}
     sizes = {len(values) for values in (*numbers.values(), *categories.values())}
     if len(sizes) > 1:
         raise ValueError(f"columns of one table have one length, not {', '.join(map(str, sorted(sizes)))}")
@@ -46,7 +48,7 @@ def of(numbers: Mapping[str, Floats], categories: Mapping[str, NDArray[Any]], se
     known: Profile = {
         "rows": rows,
         "seed": seed,
-        "numbers": {column: _number(np.asarray(values, float)) for column, values in numbers.items()},
+        "numbers": {column: _number(values) for column, values in numbers.items()},
         "categories": {column: _category(values) for column, values in categories.items()},
     }
     drawn = np.random.default_rng([seed, rows]).permutation(rows)[:SAMPLE]

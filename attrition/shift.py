@@ -4,7 +4,7 @@ A release keeps a profile of its training rows. Every batch is judged against it
 before it, in trailing windows. Two kinds of error are kept: *look* is said of one stable batch in a hundred
 at most; *act* in the life of one release in twenty, however long it is, as each batch may spend a part of
 that error, and ever less. What chance shows in such a life was simulated, with the training rows that all
-its batches share and the windows that overlap; `python -m benchmarks.inputs` does it again.
+its batches share and the windows that overlap; `python -m benchmarks inputs --full` does it again.
 
     memory = shift.take(profile, memory, numbers, categories, "clients-2026-07.csv")
     verdict = shift.judge(profile, memory, words)
@@ -39,8 +39,9 @@ LEVELS = ("none", "look", "act")
 # ever (life * x / price) ** power. By rows of the reference, between them along their logarithm.
 CALIBRATION = (
     # rows, look, life, power
-    (26, 3.0, 3.0, 0.9),
-    (1000, 3.0, 4.0, 0.88),
+    (26, 2.64, 2.93, 0.916),
+    (150, 3.57, 6.2, 0.899),
+    (1000, 5.62, 4.89, 1.0),
 )
 
 
@@ -169,7 +170,9 @@ def _error(profile: Profile, memory: Memory, windows: int) -> Error:
     sizes, *calibrated = np.log(np.array(CALIBRATION)).T
     rows = np.log(max(1, profile["rows"]))
     look, life, power = (float(np.exp(np.interp(rows, sizes, part))) for part in calibrated)
-    return Error(columns, windows, price(memory.looks), look, life, power)
+    # a batch of few rows sees much of what the one before it saw: it pays for more than its part of a look
+    part = arrivals.look_of(profile, memory.blocks[0].rows) ** 0.5
+    return Error(columns, windows, price(memory.looks) * part, look, life, power)
 
 
 def _grave(profile: Profile, columns: Sequence[Column], together: Together | None) -> list[Column | Together]:

@@ -62,15 +62,15 @@ def rank_sum(reference: Counts, new: Counts) -> Told:
     return _unless_empty(n, m, Told(z, special.erfc(np.abs(z) / np.sqrt(2)), 2 * wins * _inverse(n * m)))
 
 
-def heap(reference: Counts, new: Counts) -> Told:
+def heap(reference: Counts, new: Counts, among: int | None = None) -> Told:
     """The bin that gained most: a constant, or a value that stands in for others. Effect: the share gained.
 
     Exact for one bin; a bin's part of the error is its share of the reference, so that all of them
-    together keep to it. The statistic is the number of the bin.
+    together keep to it. The statistic is the number of the bin, one of the first `among`.
     """
     n, m = reference.sum(-1), new.sum(-1)
     gained = new * _inverse(m)[..., None] - reference * _inverse(n)[..., None]
-    where = gained.argmax(-1)[..., None]
+    where = gained[..., :among].argmax(-1)[..., None]
     there, here = (
         np.take_along_axis(np.broadcast_to(counts, new.shape), where, -1)[..., 0]
         for counts in (reference, new)
@@ -120,6 +120,8 @@ def more(new: Counts, new_rows: Counts, reference: Counts | float, rows: Counts 
 def likelihood_ratio(reference: Counts, new: Counts, least: int) -> Told:
     """The G-test: chi-squared by likelihoods, whose tails stay true where expected counts are low.
 
+    With the correction of Williams (1976), without which many such counts add up to too large a sum.
+
     `reference` has shape (bins,), `new` (windows, bins); the last bin is for what is named nowhere, as
     is all that the reference has less often than `least`. Bins that are rare in both samples together
     are pooled with it: decided alike for both, this picks nothing for its count in one of them.
@@ -138,6 +140,9 @@ def likelihood_ratio(reference: Counts, new: Counts, least: int) -> Told:
         for counts, rows in ((old, np.broadcast_to(n, m.shape)), (now, m))
     )
     freedom = (old + now > 0).sum(-1) - 1
+    inverses = _inverse(old + now).sum(-1)
+    excess = ((n + m) * (_inverse(n) + _inverse(m)) - 1) * ((n + m) * inverses - 1)
+    statistic = statistic / (1 + excess * _inverse(6 * (n + m) * np.maximum(freedom, 1)))
     distance = np.abs(now * _inverse(m)[..., None] - old * _inverse(n)[..., None]).sum(-1) / 2
     p_value = np.where(freedom > 0, special.chdtrc(np.maximum(freedom, 1), np.maximum(statistic, 0)), 1.0)
     return _unless_empty(n, m, Told(statistic, p_value, distance))
