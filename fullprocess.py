@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ingestion
-from attrition import alerts, challengers, files, monitor, news, releases, stage
+from attrition import alerts, challengers, files, monitor, news, plays, releases, stage
 from attrition import config as configuration
 from attrition import contract as contracts
 from attrition.config import Config
@@ -44,6 +44,7 @@ class Processed:
     retrained: bool = False
     promoted: bool = False
     ingested: str | None = None
+    actions: str | None = None
     unsettled: Sequence[str] = ()
     api: str = "not asked"
     status: str = "done"
@@ -57,6 +58,8 @@ class Processed:
 
 
 def run(config: Config) -> Processed:
+    # a table of actions with a fault is refused before any work
+    actions = plays.fingerprint(config.plays)
     ingested = stage.step(config, "ingestion", ingestion.run)
     if config.dry_run:
         return rehearsed(config, ingested)
@@ -65,8 +68,11 @@ def run(config: Config) -> Processed:
     reason = reason_to_retrain(config, contract, what, record)
     against = challengers.reason_against(config, contract, what) if reason else None
     found = Processed(what.datasets, "Nothing new.", what.live.id if what.live else None)
-    found = replace(found, ingested=what.generation.id, unsettled=ingested.datasets_unsettled)
-    if not what.unfinished and (against or not reason):
+    found = replace(
+        found, ingested=what.generation.id, actions=actions, unsettled=ingested.datasets_unsettled
+    )
+    edited = what.live is not None and what.actions not in (actions, None)
+    if not (what.unfinished or edited) and (against or not reason):
         return replace(found, status="nothing to do")
     if record and what.unfinished:
         found = replace(found, live_score=record.live_score, drift=record.drift)
@@ -170,7 +176,7 @@ def rehearsed(config: Config, ingested: ingestion.Ingested) -> Processed:
 def stamped(config: Config, name: str, run: Callable[[Config], Processed]) -> Processed:
     """The step of a tick: once it has finished, its stamp lets the next tick end at once."""
     # looked at before the work: what people change meanwhile is news to the next tick
-    people = [config.path, config.input_folder, config.test_folder]
+    people = [config.path, config.input_folder, config.test_folder, *([config.plays] if config.plays else [])]
     seen = stamp.text([str(place) for place in people], sorted(configuration.overriding(os.environ)))
     with alerts.telling(config):
         processed = stage.step(config, name, run)

@@ -158,6 +158,8 @@ def decide(
     table = news.table(contract, what)
     labelled = table[~np.isnan(contracts.outcomes(config.clients, table))]
     newest = labelled[held_out(config, contract, labelled, what.live.facts["ingested"])]
+    # both sets of rows count as independent
+    newest = newest[~newest[config.clients.id].isin(test_rows[config.clients.id])]
     return promotion.decide(
         compared(newest),
         compared(test_rows),

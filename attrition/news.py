@@ -24,11 +24,13 @@ log = logging.getLogger("attrition")
 class News:
     """The data as it is now, the generation the last finished run ended with, and the live release.
 
-    `datasets` are new or have another content than then. `damage` says what is wrong with the live release.
+    `datasets` are new or have another content than then, `actions` is the fingerprint of the team's table of
+    actions then. `damage` says what is wrong with the live release.
     """
 
     generation: Edition
     finished: str | None
+    actions: str | None
     datasets: Sequence[str]
     live: Release | None
     damage: str | None
@@ -41,9 +43,12 @@ class News:
 def look(config: Config) -> News:
     generation = generations.require_current(config)
     last = ledger.last_finished(config.history, "fullprocess")
-    finished = last["facts"].get("ingested") if last else None
+    facts = last["facts"] if last else {}
+    finished = facts.get("ingested")
     live, damage = live_release(config)
-    return News(generation, finished, _new_datasets(config, generation, finished), live, damage)
+    return News(
+        generation, finished, facts.get("actions"), _new_datasets(config, generation, finished), live, damage
+    )
 
 
 def live_release(config: Config) -> tuple[Release | None, str | None]:

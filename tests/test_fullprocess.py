@@ -319,6 +319,24 @@ def test_another_clients_section_gives_a_new_release(fed: Project) -> None:
     assert tick(fed).stdout == ""
 
 
+def test_an_edited_table_of_actions_is_told_and_a_bad_one_refused_before_any_work(
+    fed: Project,
+) -> None:
+    fed.configure(risk={"plays": "plays.csv"})
+    fed.write("plays.csv", "reason,band,action,days\ndefault,any,Call them,3\n")
+    tick(fed)
+    assert "Call them" in fed.read("models/risklist.csv")
+    fed.write("plays.csv", "reason,band,action,days\ndefault,any,Visit them,3\n")
+    answer = fed.json("fullprocess.py")
+    assert (answer["status"], answer["retrained"]) == ("done", False)
+    assert "Visit them" in fed.read("models/risklist.csv")
+    assert tick(fed).stdout == ""
+    fed.write("plays.csv", "reason,band,action,days\ndefault,any,Call them,soon\n")
+    fed.dataset("b.csv", classic_rows(60, start=2000))
+    assert "plays.csv" in fed.json("fullprocess.py", status=3)["sentence"]
+    assert ran(fed) == ["fullprocess"]
+
+
 def test_bad_datasets_change_nothing_and_are_not_tried_again(fed: Project) -> None:
     tick(fed)
     before = live(fed)
