@@ -170,8 +170,8 @@ def _error(profile: Profile, memory: Memory, windows: int) -> Error:
     sizes, *calibrated = np.log(np.array(CALIBRATION)).T
     rows = np.log(max(1, profile["rows"]))
     look, life, power = (float(np.exp(np.interp(rows, sizes, part))) for part in calibrated)
-    # a batch of few rows sees much of what the one before it saw: it pays for more than its part of a look
-    part = arrivals.look_of(profile, memory.blocks[0].rows) ** 0.5
+    # a batch that is part of a look may use up that part of its price: so all sizes add up to one life
+    part = arrivals.look_of(profile, memory.blocks[0].rows)
     return Error(columns, windows, price(memory.looks) * part, look, life, power)
 
 
