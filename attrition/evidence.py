@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from attrition import (
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.drift import Deployed, Limits, Risk
+from attrition.errors import DataError
 from attrition.monitor import Record
 from attrition.news import News
 from attrition.promotion import Compared, Decision
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+log = logging.getLogger("attrition")
+
+Kind = TypeVar("Kind")
 
 # one client in so many is held out of a challenger's newest rows
 ONE_IN = 3
@@ -70,13 +76,17 @@ def look(config: Config, contract: Contract, what: News, live: Release, record: 
     table = news.table(contract, what)
     fresh = news.unseen(config, contract, table, {record.counted, live.facts["ingested"]})
     if fresh is None:
+        log.warning(
+            "%s: which rows are new to it is not known any more; it meets those that come from now on",
+            live.id,
+        )
         return replace(record, counted=what.generation.id)
     rows, card = table[fresh], scorecard.load(live.read("scorecard.json"))
     outcome, log_odds = contracts.outcomes(config.clients, rows), card.log_odds(rows)
     known, settings, at = outcome == outcome, config.settings.drift, stage.now()
     facts = _reference(live)
     before = deployed(facts, live, card.threshold)
-    risk = drift.from_json(record.risk) if record.risk else Risk()
+    risk = _remembered(record.risk, drift.from_json, Risk())
     limits = Limits(settings.alpha, settings.tolerance)
     risk = drift.learn(risk, before, limits, at, outcome[known], log_odds[known])
     alarm = drift.alarm(risk, before, limits)
@@ -189,13 +199,24 @@ def _reference(live: Release) -> dict[str, Any]:
     return json.loads(live.read("reference.json")) if "reference.json" in live.facts["files"] else {}
 
 
+def _remembered(
+    facts: Mapping[str, Any] | None, read: Callable[[Mapping[str, Any]], Kind], new: Kind
+) -> Kind:
+    """What the record holds, or a new beginning where there is nothing, or nothing that can be read."""
+    try:
+        return read(facts) if facts else new
+    except (DataError, LookupError, TypeError, ValueError) as fault:
+        log.error("what the live release met cannot be read (%s): it is begun anew", fault)
+        return new
+
+
 def _inputs(
     clients: Clients, facts: Mapping[str, Any], record: Record, rows: "pd.DataFrame", log_odds: "Floats"
 ) -> dict[str, Any]:
     """What became of the columns: memory and verdict, with the new rows of each dataset as one batch."""
     if not (known := facts.get("profile")):
         return {}
-    memory = shift.from_json(record.inputs) if record.inputs else shift.Memory()
+    memory = _remembered(record.inputs, shift.from_json, shift.Memory())
     scored = log_odds if "score" in known["numbers"] else None
     for dataset in dict.fromkeys(rows["dataset"]):
         mine = (rows["dataset"] == dataset).to_numpy()

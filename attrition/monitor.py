@@ -92,6 +92,8 @@ def read(place: Path) -> Memory:
     """The memory; an absent file is an empty one, and a damaged one is begun anew, which is told."""
     try:
         facts = files.read_json(place)
+        if facts["format"] != FORMAT:
+            raise ValueError(f"its format is {facts['format']}, not {FORMAT}")
         return Memory(
             {name: Record(**each) for name, each in facts["records"].items()},
             [Refusal(**each) for each in facts["refusals"]],
