@@ -233,14 +233,15 @@ def merge(
     contents = [(one.seen.name, one.seen.rows_from) for one in judged if one.part]
     before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.rows_from]
     known = len(before) if not again and contents[: len(before)] == before else 0
-    rows, place = at.folder / "rows.csv", at.folder / "finaldata.csv"
-    counts = merging.merge(at.engine, at.contract, merged, known, None if only_count else rows)
+    place, rows = at.folder / "finaldata.csv", at.folder / "rows.csv"
+    body, header = (rows, ()) if known else (place, at.contract.clients.columns)
+    counts = merging.merge(at.engine, merged, known, None if only_count else body, header)
     added = dict(zip((source.name for source in merged[known:]), counts, strict=True))
     seen = [_counted(one.seen, added, at.last) for one in judged]
     if only_count:
         return seen, None
     try:
-        digest = _write_table(at, place, rows, goes_on=known > 0)
+        digest = _continued(at, place, rows) if known else files.sha256(place)
     except DataError as fault:
         log.error("the table is made again from the datasets. %s", fault)
         place.unlink()
@@ -302,11 +303,9 @@ def difference(seen: Sequence[Seen], last: Last, unsettled: Sequence[str]) -> In
     )
 
 
-def _write_table(at: Bench, place: Path, rows: Path, goes_on: bool) -> str:
-    """The sha256 of the whole. The rows of the last table are checked as they are copied."""
-    if not goes_on or at.last.generation is None:
-        header = tables.csv_text([*at.contract.clients.columns, "dataset"], []).encode()
-        return files.write_joined(place, [header, rows])
+def _continued(at: Bench, place: Path, rows: Path) -> str:
+    """The last table and rows behind it; returns the sha256 of the whole, DataError where it was damaged."""
+    assert at.last.generation, "a table that goes on has one before it"
     last = at.last.generation.path("finaldata.csv")
     try:
         expected = at.last.generation.manifest["files"]["finaldata.csv"]["sha256"]

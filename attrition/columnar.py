@@ -1,36 +1,44 @@
 """The contract over whole columns, in SQL: the verdicts and values of Contract.judge, for millions of rows.
 
 Ingestion judges this way; `judge` then says why a row is rejected. A test holds the two to each other.
+Numbers are written here, once for each row, so that a table is made of lines that only need to be copied.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from attrition.contract import NUMBER, WHITE, Contract
 
-# how rows are written for a table: no header, blank where missing
-CSV = "FORMAT csv, HEADER false, QUOTE '\"', ESCAPE '\"'"
+# rows are written as they are: their cells were quoted where they must be
+CSV = "FORMAT csv, QUOTE ''"
+# between the cells of a row as it was: no dataset holds it
+BETWEEN = "\0"
+QUOTED = re.compile('[,"#\r\n]')
 WHITE_SQL = " || ".join(f"chr({ord(mark)})" for mark in WHITE)
 
 
 def select(contract: Contract, cells: Mapping[str, str], raw: Sequence[str], tidy: bool, source: str) -> str:
-    """SQL that types and judges rows of text.
+    """SQL that types and judges rows of text, and says how each is written.
 
     `cells` are the SQL names of the contract's columns in `source` (NULL is blank), `raw` the names of all
-    cells of a row as it was. `tidy` says that no text begins or ends with white space other than blanks.
+    cells of a row as it was; `tidy` is the survey's word on them.
 
-    The result has v0, v1, ... (the contract's columns, DOUBLE or VARCHAR, NULL missing), `ok`, `h` (a hash of
-    the values) and, where not ok, `raw`.
+    The result has `ok`, `h` (32 bits of a hash of the values) and `line`: where ok the contract's columns as
+    a line of finaldata.csv, equal for equal values alone; where not ok the cells as they were, BETWEEN them a
+    NUL.
     """
     columns = contract.clients.columns
     numbers = [column for column in columns if column in contract.clients.numbers]
     typed = [
-        f"{_number(cell) if column in numbers else _text(cell, tidy)} AS {name(contract, column)}"
+        f"{_number(cell, tidy) if column in numbers else _text(cell, tidy)} AS {name(contract, column)}"
         for column, cell in ((column, cells[column]) for column in columns)
     ]
     values = ", ".join(name(contract, column) for column in columns)
     kept = ", ".join(dict.fromkeys([*cells.values(), *raw]))
+    line, as_it_was = _line(contract, tidy), ", chr(0), ".join(raw)
     return f"""
-        SELECT {values}, ok, hash({values}) AS h, CASE WHEN NOT ok THEN [{", ".join(raw)}] END AS raw
+        SELECT CASE WHEN ok THEN {line} ELSE concat({as_it_was}) END AS line, ok,
+            (hash({values}) >> 32)::UINTEGER AS h
         FROM (SELECT *, {_accepted(contract, cells, numbers)} AS ok
               FROM (SELECT {kept}, {", ".join(typed)} FROM {source}))
     """
@@ -41,13 +49,9 @@ def name(contract: Contract, column: str) -> str:
     return f"v{contract.clients.columns.index(column)}"
 
 
-def written(contract: Contract) -> str:
-    """SQL of all values as finaldata.csv has them: numbers as attrition.tables writes them."""
-    clients = contract.clients
-    return ", ".join(
-        _shortest(name(contract, column)) if column in clients.numbers else name(contract, column)
-        for column in clients.columns
-    )
+def quoted(text: str) -> str:
+    """Text as a cell of finaldata.csv."""
+    return '"' + text.replace('"', '""') + '"' if QUOTED.search(text) else text
 
 
 def literal(text: str) -> str:
@@ -81,12 +85,21 @@ def _accepted(contract: Contract, cells: Mapping[str, str], numbers: Sequence[st
     return " AND ".join(f"({condition})" for condition in conditions)
 
 
-def _number(cell: str) -> str:
+def _line(contract: Contract, tidy: bool) -> str:
+    """SQL of all values as finaldata.csv has them: numbers as attrition.tables writes them."""
+    numbers = contract.clients.numbers
+    values = [(name(contract, column), column in numbers) for column in contract.clients.columns]
+    cells = [_shortest(value) if number else value if tidy else _quoted(value) for value, number in values]
+    return "concat(" + ", ',', ".join(cells) + ")"
+
+
+def _number(cell: str, tidy: bool) -> str:
     """The cast decides most cells; it would let `1_000`, `nan` and `inf` through, no numbers here."""
+    no_mark = "" if tidy else f" AND NOT contains({cell}, '_')"
     tidied = f"trim({cell}, {WHITE_SQL})"
     # + 0 makes a negative zero a plain one
     return (
-        f"CASE WHEN isfinite(try_cast({cell} AS DOUBLE)) AND NOT contains({cell}, '_') "
+        f"CASE WHEN isfinite(try_cast({cell} AS DOUBLE)){no_mark} "
         f"THEN try_cast({cell} AS DOUBLE) + 0 "
         f"WHEN regexp_full_match({tidied}, {literal(NUMBER.pattern)}) "
         f"THEN try_cast({tidied} AS DOUBLE) + 0 END"
@@ -94,10 +107,16 @@ def _number(cell: str) -> str:
 
 
 def _text(cell: str, tidy: bool) -> str:
-    tidied = f"trim({cell}, {WHITE_SQL})"
-    if tidy:
-        tidied = f"CASE WHEN starts_with({cell}, ' ') OR ends_with({cell}, ' ') THEN {tidied} ELSE {cell} END"
-    return f"nullif({tidied}, '')"
+    tidied = f"nullif(trim({cell}, {WHITE_SQL}), '')"
+    # all white space comes before `!`
+    return (
+        f"CASE WHEN {cell} < '!' OR ends_with({cell}, ' ') THEN {tidied} ELSE {cell} END" if tidy else tidied
+    )
+
+
+def _quoted(value: str) -> str:
+    quoted = f"concat('\"', replace({value}, '\"', '\"\"'), '\"')"
+    return f"CASE WHEN regexp_matches({value}, {literal(QUOTED.pattern)}) THEN {quoted} ELSE {value} END"
 
 
 def _shortest(value: str) -> str:

@@ -165,7 +165,7 @@ def _keep(at: Bench, part: Part, place: Path) -> None:
     if not place.exists():
         rows = at.folder / "removed.csv"
         header = tables.csv_text(at.contract.clients.columns, []).encode()
-        parts.write_rows(at.engine, at.contract, part, rows)
+        parts.write_rows(at.engine, part, rows)
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = place.with_name(f".{place.name}.tmp")
         draft.unlink(missing_ok=True)

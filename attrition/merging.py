@@ -1,6 +1,6 @@
 """Parts to one table: the rows of all datasets in the order of their names, equal rows once.
 
-A part's hashes say which rows may be equal; their values decide. Only those few are ever compared.
+A part's hashes say which rows may be equal; their lines decide. Only those few are ever compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrition import columnar
-from attrition.contract import Contract
+from attrition import columnar, tables
 from attrition.parts import Part
 
 if TYPE_CHECKING:
@@ -26,45 +25,43 @@ class Source:
 
 def merge(
     connection: "DuckDBPyConnection",
-    contract: Contract,
     sources: Sequence[Source],
     known: int,
     body: Path | None,
+    columns: Sequence[str] = (),
 ) -> list[int]:
-    """Write the rows of sources[known:] that no row before equals, as CSV without a header.
+    """Write the rows of sources[known:] that no row before equals, as CSV, each with its dataset's name.
 
-    The rows of sources[:known] are in the table already. Returns how many rows each later source added;
-    without a `body` they are only counted.
+    The rows of sources[:known] are in the table already. With `columns` a header comes first. Returns how
+    many rows each later source added; without a `body` they are only counted.
     """
     fresh = sources[known:]
     if not fresh:
         if body:
-            body.touch()
+            body.write_text(tables.csv_text([*columns, "dataset"], []) if columns else "", encoding="utf-8")
         return []
-    places = _places(sources)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE doubtful AS {_doubtful(sources, known)}")
-    equal = ", ".join(columnar.name(contract, column) for column in contract.clients.columns)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE dropped AS
         SELECT file_index, file_row_number FROM (
             SELECT file_index, file_row_number,
-                row_number() OVER (PARTITION BY {equal} ORDER BY file_index, file_row_number) AS time
-            FROM read_parquet({places}) WHERE ok AND h IN (SELECT h FROM doubtful))
+                row_number() OVER (PARTITION BY line ORDER BY file_index, file_row_number) AS time
+            FROM read_parquet({_places(sources)}) WHERE ok AND h IN (SELECT h FROM doubtful))
         WHERE time > 1 AND file_index >= {known}
     """)
     dropped = dict(connection.execute("SELECT file_index, count(*) FROM dropped GROUP BY 1").fetchall())
     if body:
-        _write(connection, contract, sources, known, dropped, body)
+        _write(connection, sources, known, dropped, body, columns)
     return [source.part.accepted - dropped.get(i, 0) for i, source in enumerate(fresh, known)]
 
 
 def _write(
     connection: "DuckDBPyConnection",
-    contract: Contract,
     sources: Sequence[Source],
     known: int,
     dropped: Mapping[int, int],
     body: Path,
+    columns: Sequence[str],
 ) -> None:
     """DuckDB keeps the order of rows in a scan and loses it in any join, NOT IN and NOT EXISTS included.
 
@@ -76,15 +73,19 @@ def _write(
                 SELECT bitstring_agg(file_row_number::INTEGER, 0, {sources[i].part.rows_read})
                 FROM dropped WHERE file_index = {i})
         """)
-    fresh, later = sources[known:], range(known, len(sources))
-    place = "(file_index + 1)::BIGINT"
-    names = ", ".join(columnar.literal(source.name) for source in fresh)
-    bits = ", ".join(f"getvariable('dropped_{i}')" if i in dropped else "NULL" for i in later)
-    first = f"AND coalesce(get_bit([{bits}][{place}], file_row_number::INTEGER), 0) = 0" if dropped else ""
+    fresh = sources[known:]
+    names = ", ".join(columnar.literal(columnar.quoted(source.name)) for source in fresh)
+    bits = " ".join(
+        f"WHEN {i - known} THEN get_bit(getvariable('dropped_{i}'), file_row_number::INTEGER)"
+        for i in dropped
+    )
+    first = f"AND CASE file_index {bits} ELSE 0 END = 0" if dropped else ""
+    # as the name of a column, the header is written as it is
+    header = tables.csv_text(columns, []).removesuffix("\n").replace('"', '""') if columns else "line"
     connection.execute(f"""
-        COPY (SELECT {columnar.written(contract)}, [{names}][{place}]
+        COPY (SELECT line AS "{header}", [{names}][(file_index + 1)::BIGINT] AS dataset
               FROM read_parquet({_places(fresh)}) WHERE ok {first})
-        TO {columnar.literal(str(body))} ({columnar.CSV})
+        TO {columnar.literal(str(body))} ({columnar.CSV}, HEADER {bool(columns)})
     """)
 
 

@@ -1,4 +1,4 @@
-"""Parts: one dataset under one contract, typed and judged, as a file on disk.
+"""Parts: one dataset under one contract, judged, its rows as the table has them, as a file on disk.
 
 A cache: all of ingesteddata/parts/ may be deleted at any time, and is made again from the datasets.
 
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 # raise it when parts of an older program must not be used
-FORMAT = 2
+FORMAT = 3
 ROWS_AT_ONCE = 5000
 DIALECT = "auto_detect=false, delim=',', quote='\"', escape='\"'"
+# compressing the rows, or looking for equal ones, would cost more than reading them did
+PARQUET = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1"
 SIMPLE_REJECTS = {"MISSING COLUMNS", "TOO MANY COLUMNS"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """`place` holds the rows of the right length, in order; those with `ok` are accepted.
+    """`place` holds the rows of the right length, in order: `line`, `ok` and `h` as columnar.select has them.
 
     `rejects` lists the others, a line for each problem: line, column, code, message and the row as it was.
     """
@@ -70,6 +72,8 @@ def engine(memory_limit: str, spill: Path) -> Iterator["DuckDBPyConnection"]:
             config={
                 "memory_limit": memory_limit,
                 "temp_directory": str(spill),
+                # a second one takes a fifth more CPU for the same rows
+                "threads": 1,
                 # it makes a join of five values or more after IN, and a join loses the order of the rows
                 "disabled_optimizers": "in_clause",
             }
@@ -140,11 +144,10 @@ def kept(contract: Contract, sha256: str, folder: Path) -> Part | None:
     return part if whole else None
 
 
-def write_rows(connection: "DuckDBPyConnection", contract: Contract, part: Part, place: Path) -> None:
+def write_rows(connection: "DuckDBPyConnection", part: Part, place: Path) -> None:
     """The accepted rows of a part as CSV without a header."""
-    source = f"read_parquet({columnar.literal(str(part.place))})"
-    query = f"SELECT {columnar.written(contract)} FROM {source} WHERE ok"
-    connection.execute(f"COPY ({query}) TO {columnar.literal(str(place))} ({columnar.CSV})")
+    query = f"SELECT line FROM read_parquet({columnar.literal(str(part.place))}) WHERE ok"
+    connection.execute(f"COPY ({query}) TO {columnar.literal(str(place))} ({columnar.CSV}, HEADER false)")
 
 
 def forget(folder: Path, used: Sequence[Part]) -> None:
@@ -213,11 +216,11 @@ class Reading:
         return "{" + ", ".join(f"'{column}': 'VARCHAR'" for column in (*before, *self._columns())) + "}"
 
     def _typed(self, source: str, raw: Sequence[str], tidy: bool) -> tuple[int, int]:
-        """Write the typed rows; how many there are, and how many are accepted."""
+        """Write the judged rows; how many there are, and how many are accepted."""
         cells = {c: f"c{self.survey.header.index(c)}" for c in self.contract.clients.columns}
         place = columnar.literal(str(self.folder / "rows.parquet"))
         query = columnar.select(self.contract, cells, raw, tidy, source)
-        self.connection.execute(f"COPY ({query}) TO {place} (FORMAT parquet, COMPRESSION lz4_raw)")
+        self.connection.execute(f"COPY ({query}) TO {place} ({PARQUET})")
         counted = f"SELECT count(*), count(*) FILTER (ok) FROM read_parquet({place})"
         rows, accepted = self.connection.execute(counted).fetchall()[0]
         return rows, accepted
@@ -236,7 +239,7 @@ class Reading:
                     tables.write_rows(copy, [[str(line), *fields]])
                 else:
                     ragged += 1
-                    tables.write_rows(others, [[str(line), tables.csv_text(fields, []).rstrip("\n")]])
+                    tables.write_rows(others, [[str(line), _csv_line(fields)]])
         return ragged
 
     def _ragged(self) -> Path:
@@ -256,12 +259,12 @@ class Reading:
     def _rejected(self, lines_told: bool) -> Iterator[list[str]]:
         """A line for each problem in the order of the file: of ragged rows, and of those judged unfit."""
         place = columnar.literal(str(self.folder / "rows.parquet"))
-        query = f"SELECT file_row_number, raw FROM read_parquet({place}) WHERE NOT ok ORDER BY 1"
+        query = f"SELECT file_row_number, line FROM read_parquet({place}) WHERE NOT ok ORDER BY 1"
         with self._ragged().open(encoding="utf-8", newline="") as stream:
             ragged = tables.read_rows(stream)
             waiting, passed = next(ragged, None), 0
             for number, raw in self._fetched(query):
-                fields = [field or "" for field in raw]
+                fields = raw.split(columnar.BETWEEN)
                 # a row is a line, and so are the header and each ragged row before it
                 line = int(fields.pop(0)) if lines_told else number + 2 + passed
                 while waiting and int(waiting[0]) <= line:
@@ -269,7 +272,7 @@ class Reading:
                     waiting, passed, line = next(ragged, None), passed + 1, line + (not lines_told)
                 problems = self.contract.judge(dict(zip(self.survey.header, fields, strict=True))).problems
                 assert problems, f"line {line} was judged in two ways"
-                as_it_was = tables.csv_text(fields, []).rstrip("\n")
+                as_it_was = _csv_line(fields)
                 yield from (self._told(line, problem, as_it_was) for problem in problems)
             while waiting:
                 yield self._told(int(waiting[0]), self._raggedness(waiting[1]), waiting[1])
@@ -286,6 +289,14 @@ class Reading:
         result = self.connection.execute(query)
         while batch := result.fetchmany(ROWS_AT_ONCE):
             yield from batch
+
+
+def _csv_line(fields: Sequence[str]) -> str:
+    """A row as CSV; nearly every one is its cells and the commas between them."""
+    line = ",".join(fields)
+    if line and line.count(",") == len(fields) - 1 and not any(mark in line for mark in '"\r\n'):
+        return line
+    return tables.csv_text(fields, []).rstrip("\n")
 
 
 def _place(contract: Contract, sha256: str, folder: Path) -> Path:

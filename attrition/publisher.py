@@ -66,8 +66,8 @@ class Edition:
 def publish(shelf: Shelf, fill: Callable[[Path], Digests], facts: Mapping[str, Any]) -> Edition:
     """Have `fill` write the files into a draft, then make it the current edition by one rename.
 
-    `fill` may return the sha256 of large files, by name, that it found in writing them; whatever it raises
-    discards the draft. When this returns, the edition is live and on disk.
+    `fill` may return the sha256 of large files, by name, that it read back after writing them: these are not
+    read again. Whatever it raises discards the draft. When this returns, the edition is live and on disk.
     """
     shelf.folder.mkdir(parents=True, exist_ok=True)
     tidy(shelf)
@@ -76,7 +76,8 @@ def publish(shelf: Shelf, fill: Callable[[Path], Digests], facts: Mapping[str, A
     draft = shelf.root / f".draft-{sequence:06d}"
     draft.mkdir()
     try:
-        inventory = _inventory(draft, fill(draft) or {})
+        digests = fill(draft) or {}
+        inventory = _inventory(draft, digests)
         for name in inventory:
             files.sync_file(draft / name)
         edition_id = f"{sequence:06d}-{_digest(inventory)[:8]}"
@@ -95,13 +96,16 @@ def publish(shelf: Shelf, fill: Callable[[Path], Digests], facts: Mapping[str, A
         raise
     files.sync_folder(shelf.folder)
     edition = Edition(edition_id, shelf.folder / edition_id, manifest)
-    make_current(shelf, edition)
+    make_current(shelf, edition, only_size=tuple(digests))
     return edition
 
 
-def make_current(shelf: Shelf, edition: Edition) -> None:
-    """Point `current` at a verified edition: the commit. Then mend the links that follow from it."""
-    verify(shelf, edition)
+def make_current(shelf: Shelf, edition: Edition, only_size: Sequence[str] = ()) -> None:
+    """Point `current` at a verified edition: the commit. Then mend the links that follow from it.
+
+    Of the files in `only_size` the bytes are not read.
+    """
+    verify(shelf, edition, only_size)
     files.point_link(shelf.root / "current", f"{shelf.kind}/{edition.id}")
     point_fixed_links(shelf, edition)
 

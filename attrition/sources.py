@@ -20,7 +20,8 @@ from time import time
 
 LONGEST_HEADER = 65_536
 LONGEST_FIELD = 131_072
-PIECE = 4 << 20
+# small enough to stay in a processor's cache while it is looked at
+PIECE = 256 << 10
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "zip",
@@ -68,8 +69,8 @@ class Survey:
     """What a look at every byte of a dataset shows.
 
     `plain`: a row is a line, and nothing stands where simpler readers differ from the csv module. `tidy`:
-    cells begin and end with no white space but blanks. `commas`: how many there are; None where some may
-    stand in quotes.
+    no cell is quoted, begins or ends with white space other than blanks, or holds a `_` or a `#`. `commas`:
+    how many there are; None where some may stand in quotes.
     """
 
     sha256: str
@@ -179,13 +180,13 @@ def _survey(pieces: Iterable[bytes]) -> Survey:
     for piece in pieces:
         digest.update(piece)
         size += len(piece)
-        line_ends += piece.count(b"\n")
         first = first if len(first) > LONGEST_HEADER else first + piece[: LONGEST_HEADER + 1]
-        fault = fault or decoder.fault(piece)
+        fault = fault or decoder.fault(piece, 1 + line_ends)
+        line_ends += piece.count(b"\n")
         seen.look(last[-1:] + piece)
         last = piece
     try:
-        _check(first, fault or decoder.fault(b"", final=True))
+        _check(first, fault or decoder.fault(b"", 1 + line_ends, final=True))
         header, first_row = _header(first)
     except Unreadable as unreadable:
         unreadable.sha256 = digest.hexdigest()
@@ -193,25 +194,25 @@ def _survey(pieces: Iterable[bytes]) -> Survey:
     count = line_ends + (not last.endswith(b"\n"))
     plain = seen.plain(line_ends) and first_row == 2 and not (seen.quoted and last.endswith(b","))
     commas = None if seen.quoted else seen.commas
-    return Survey(digest.hexdigest(), size, header, first_row, count, plain, not seen.white, commas)
+    tidy = not (seen.quoted or seen.white or seen.marked)
+    return Survey(digest.hexdigest(), size, header, first_row, count, plain, tidy, commas)
 
 
 class _Decoder:
     """Whether the pieces together are text in UTF-8 without a NUL."""
 
     def __init__(self) -> None:
-        self._decoder, self._line = codecs.getincrementaldecoder("utf-8")(), 1
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
-    def fault(self, piece: bytes, final: bool = False) -> Unreadable | None:
+    def fault(self, piece: bytes, first_line: int, final: bool = False) -> Unreadable | None:
         if b"\0" in piece:
             return Unreadable("nul_bytes", "it holds NUL bytes: it is not text in UTF-8")
         try:
             if final or not piece.isascii() or self._decoder.getstate()[0]:
                 self._decoder.decode(piece, final)
         except UnicodeDecodeError as error:
-            line = self._line + error.object.count(b"\n", 0, error.start)
+            line = first_line + error.object.count(b"\n", 0, error.start)
             return Unreadable("encoding", f"line {line} is not UTF-8: save the file as UTF-8")
-        self._line += piece.count(b"\n")
         return None
 
 
@@ -220,7 +221,7 @@ class _Marks:
 
     def __init__(self) -> None:
         self.returns, self.commas, self.pieces = 0, 0, 0
-        self.quoted, self.white, self.doubtful = False, False, False
+        self.quoted, self.white, self.marked, self.doubtful = False, False, False, False
 
     def look(self, piece: bytes) -> None:
         if b"\r" in piece:
@@ -231,6 +232,9 @@ class _Marks:
         if not self.quoted and b'"' in piece:
             # whether rows before this piece ended in a comma was not looked for
             self.quoted, self.doubtful = True, self.pieces > 0
+        # names of columns may hold what the cells below do not
+        below = 0 if self.pieces else piece.find(b"\n") + 1
+        self.marked = self.marked or any(piece.find(mark, below) >= 0 for mark in (b"_", b"#"))
         self.pieces += 1
         self.white |= any(mark in piece for mark in (b"\t", b"\v", b"\f"))
         if self.quoted:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attrition import columnar, merging, parts, sources, tables
 from attrition import contract as contracts
+from attrition import merging, parts, sources, tables
 from attrition.contract import Contract
 from attrition.parts import Part
 from attrition.settings import Clients
@@ -57,17 +56,13 @@ def part_of(engine: Any, contract: Contract, data: bytes, folder: Path) -> Part:
 
 
 def rows_in(engine: Any, part: Part) -> list[dict[str, Any]]:
-    """Accepted rows as Contract.judge gives them."""
-    columns = CLIENTS.columns
-    listed = ", ".join(f"v{i}" for i in range(len(columns)))
-    found = engine.execute(f"SELECT {listed} FROM read_parquet('{part.place}') WHERE ok").fetchall()
-    numbers = CLIENTS.numbers
+    """Accepted rows as Contract.judge gives them; they are read as the table's readers do."""
+    columns, numbers = CLIENTS.columns, CLIENTS.numbers
+    found = engine.execute(f"SELECT line FROM read_parquet('{part.place}') WHERE ok").fetchall()
+    rows = tables.read_rows(io.StringIO("".join(f"{line}\n" for (line,) in found), newline=""))
     return [
-        {
-            c: (math.nan if v is None else v) if c in numbers else (v or "")
-            for c, v in zip(columns, row, strict=True)
-        }
-        for row in found
+        {c: float(v or "nan") if c in numbers else v for c, v in zip(columns, row, strict=True)}
+        for row in rows
     ]
 
 
@@ -191,20 +186,22 @@ def test_equal_rows_count_once_in_the_order_of_the_datasets(
     merged = []
     for i, piece in enumerate(pieces):
         data = tables.csv_text(["corporation", "n", "exited"], [(c, n, "0") for c, n in piece]).encode()
-        merged.append(merging.Source(f"d'{i}", part_of(engine, SMALL, data + b"\n" * i, tmp_path)))
+        name = f'd\', "{i}" #'
+        merged.append(merging.Source(name, part_of(engine, SMALL, data + b"\n" * i, tmp_path)))
     known = min(known, len(merged))
-    added = merging.merge(engine, SMALL, merged, known, tmp_path / "body.csv")
-    wanted, seen = [], set()
+    columns = ["corporation", 'a "number"', "#1,\nor none"]
+    added = merging.merge(engine, merged, known, tmp_path / "body.csv", columns)
+    wanted, seen = [[*columns, "dataset"]], set()
     for i, piece in enumerate(pieces):
         for corporation, n in piece:
             key = (corporation, float(n) if n else None)
             if key not in seen and i >= known:
-                wanted.append([corporation, "" if n == "" else n[0], "0", f"d'{i}"])
+                wanted.append([corporation, "" if n == "" else n[0], "0", merged[i].name])
             seen.add(key)
     body = list(csv.reader(io.StringIO((tmp_path / "body.csv").read_text())))
     (tmp_path / "body.csv").unlink()
     assert body == wanted
-    assert added == [sum(row[3] == f"d'{i}" for row in wanted) for i in range(known, len(merged))]
+    assert added == [sum(row[3] == source.name for row in wanted) for source in merged[known:]]
 
 
 def test_many_rows_keep_their_order_where_some_of_them_are_dropped(engine: Any, tmp_path: Path) -> None:
@@ -214,10 +211,34 @@ def test_many_rows_keep_their_order_where_some_of_them_are_dropped(engine: Any, 
         rows = [(f"client {j - (j % 100 == 99)}", str(i), "0") for j in range(300_000)]
         data = tables.csv_text(["corporation", "n", "exited"], rows).encode()
         merged.append(merging.Source(f"{i}", part_of(engine, SMALL, data, tmp_path)))
-    added = merging.merge(engine, SMALL, merged, 0, tmp_path / "body.csv")
+    added = merging.merge(engine, merged, 0, tmp_path / "body.csv")
     wanted = [f"client {j},{i},0,{i}" for i in range(2) for j in range(300_000) if j % 100 != 99]
     assert added == [297_000, 297_000]
     assert (tmp_path / "body.csv").read_text().splitlines() == wanted
+    places = ", ".join(f"'{source.part.place}'" for source in merged)
+    counted = f"SELECT count(DISTINCT line) - count(DISTINCT h) FROM read_parquet([{places}])"
+    assert engine.execute(counted).fetchone()[0] > 0, "some rows that differ have the same hash"
+
+
+def test_marks_are_seen_below_the_header_and_wherever_they_stand(engine: Any, tmp_path: Path) -> None:
+    clients = {"numeric": ("last_month",)}
+    contract = contracts.compiled(Clients.model_validate(clients))
+    plain = [(f"client {i}", "1", "0") for i in range(30_000)]
+    for cells, written in {
+        ("a#b", "1.50", "0"): '"a#b",1.5,0',
+        (" c ", "2", "0"): "c,2,0",
+        ("\td", "2", "0"): "d,2,0",
+        ("e_f", "2", " 0"): "e_f,2,0",
+        ("g", "1_000", "0"): None,
+    }.items():
+        data = "".join(
+            f"{','.join(row)}\n" for row in [("corporation", "last_month", "exited"), *plain, cells]
+        )
+        assert len(data) > sources.PIECE
+        part = part_of(engine, contract, data.encode(), tmp_path)
+        lines = engine.execute(f"SELECT line FROM read_parquet('{part.place}') WHERE ok").fetchall()
+        assert [line for (line,) in lines[30_000:]] == ([written] if written else [])
+        assert [row for _, _, row in part.rejected()] == ([] if written else [",".join(cells)])
 
 
 def test_a_part_keeps_the_order_of_the_file_however_many_categories_there_are(
@@ -229,9 +250,9 @@ def test_a_part_keeps_the_order_of_the_file_however_many_categories_there_are(
     rows = [(f"client {i}", places[i % 8], f"{i}", "0") for i in range(800_000)]
     data = tables.csv_text(["corporation", "place", "n", "exited"], rows).encode()
     part = part_of(engine, contract, data, tmp_path)
-    column = columnar.name(contract, "n")
-    numbers = f"SELECT {column} FROM read_parquet('{part.place}') ORDER BY file_row_number"
-    assert [number for (number,) in engine.execute(numbers).fetchall()] == list(range(800_000))
+    lines = f"SELECT line FROM read_parquet('{part.place}') ORDER BY file_row_number"
+    written = [f"{client},{place},{n},0" for client, place, n, _ in rows]
+    assert [line for (line,) in engine.execute(lines).fetchall()] == written
 
 
 def test_an_unknown_part_is_forgotten_and_a_cut_one_made_again(engine: Any, tmp_path: Path) -> None:
