@@ -27,6 +27,7 @@ KEPT_BACK = 0.5
 BELOW = np.array([2.0, 3.0, 4.0])
 BOLDER = np.array([1.0, 2.0])
 REFERENCE_STEP = 0.1
+BLOCK = 8
 BINS = 200
 
 
@@ -134,7 +135,14 @@ def rise(bets: Bets, before: Reference, tolerance: float, highest: float, power:
     known = np.array([np.log(KEPT_BACK) if before.means else 0.0, *before.evidence])
     highs = np.minimum(np.array([*lows[1:], 1.0]) + tolerance, highest)
     # between two neighbours the reference says at least what it does of the lower, the losses of the higher
-    return float(np.min(known + _wealth(bets, highs, power)))
+    edges = np.minimum(np.arange(0, len(highs) + BLOCK - 1, BLOCK), len(highs) - 1)
+    wealth = _wealth(bets, highs[edges], power)
+    least = float(np.min(known[edges] + wealth))
+    # so too between two edges of a block: most blocks need not be looked into
+    blocks = np.flatnonzero(known[edges[:-1]] + wealth[1:] < least)
+    within = np.concatenate([np.arange(edges[at] + 1, edges[at + 1]) for at in blocks] or [edges[:0]])
+    inside = known[within] + _wealth(bets, highs[within], power)
+    return min(least, float(inside.min())) if len(inside) else least
 
 
 def interval(track: Track, alpha: float, power: float = 1.0) -> tuple[float, float]:
@@ -169,22 +177,32 @@ def _thinned(starts: tuple[Start, ...]) -> tuple[Start, ...]:
 
 def _wealth(bets: Bets, means: Floats, power: float) -> Floats:
     """Log wealth against each mean, shape (means,)."""
-    track, up = bets.track, np.array(bets.track.up)
-    pieces = [np.log(FROM_THE_START) + _mixed(up, track.labels, means, power)]
-    late = 1 - FROM_THE_START
-    for start in bets.starts:
-        grown = _mixed(up - np.array(start.up), track.labels - start.labels, means, power)
-        pieces.append(np.log(late * start.share) + grown)
-    pieces.append(np.full(len(means), np.log(late * _waiting(track.labels))))
-    wealth: Floats = np.logaddexp.reduce(pieces)
+    track, up, late = bets.track, np.array(bets.track.up), 1 - FROM_THE_START
+    begun = (Start(0, FROM_THE_START / late, NOTHING.up), *bets.starts)
+    sums = up - np.array([start.up for start in begun])
+    labels = track.labels - np.array([start.labels for start in begun])
+    grown = (
+        _mixed(sums, labels, means, power)
+        + np.log(late * np.array([start.share for start in begun]))[:, None]
+    )
+    wealth: Floats = np.logaddexp(_summed(grown, 0), np.log(late * _waiting(track.labels)))
     return wealth
 
 
-def _mixed(sums: Floats, labels: int, means: Floats, power: float) -> Floats:
-    """Log wealth of the mixture of all stakes against each mean, shape (means,)."""
-    grown = power * (sums[:, None] - labels * np.log1p(np.outer(STAKES, means)))
-    wealth: Floats = np.logaddexp.reduce(np.log(SHARES)[:, None] + grown)
-    return wealth
+def _mixed(sums: Floats, labels: NDArray[np.intp] | int, means: Floats, power: float) -> Floats:
+    """Log wealth of the mixture of all stakes against each mean, of each of several sums of bets.
+
+    `sums` has shape (..., stakes), `labels` that without the last; returned is shape (..., means).
+    """
+    staked = np.multiply.outer(labels, np.log1p(np.outer(STAKES, means)))
+    return _summed(np.log(SHARES)[:, None] + power * (sums[..., None] - staked), -2)
+
+
+def _summed(logs: Floats, axis: int) -> Floats:
+    """Log of the sum of what `logs` are the logs of, along an axis; faster than logaddexp.reduce."""
+    most = logs.max(axis=axis, keepdims=True)
+    total: Floats = np.log(np.exp(logs - most).sum(axis=axis)) + most.squeeze(axis)
+    return total
 
 
 def _against_at_least(mean: float, losses: Floats, counts: Floats, power: float) -> float:

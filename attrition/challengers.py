@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,22 +18,35 @@ from attrition.contract import Contract
 from attrition.monitor import Record, Refusal
 from attrition.news import News
 from attrition.releases import Release
+from attrition.settings import Retraining
 
 KEPT = 3
 
 
 def reason_to_train(config: Config, live: Release, record: Record) -> str | None:
     """Why a sound live release is challenged without an alarm, as a sentence; None where nothing asks."""
-    settings = config.settings.retraining
     if config.force:
         return "Asked for with --force."
-    if record.shift and record.shift["level"] == "act" and record.labels >= settings.enough_labels:
+    if not record.labels:
+        return None
+    return asks(config.settings.retraining, record, json.loads(live.read("model.json"))["rows"])
+
+
+def asks(settings: Retraining, record: Record, rows: int) -> str | None:
+    """Why moved inputs or new labels ask for a challenger of a model fitted on `rows` rows, as a sentence.
+
+    A refused challenger sets the mark anew: else each dataset after it would have one more trained, and
+    every look at the test rows makes it harder for a good one to be proven better.
+    """
+    new = record.labels - record.tried
+    if record.shift and record.shift["level"] == "act" and new >= settings.enough_labels:
         told = "; ".join(record.shift["sentences"])
-        return f"Inputs: {told}. There are {record.labels:,} new labelled rows to learn from."
-    if record.labels:
-        rows = json.loads(live.read("model.json"))["rows"]
-        if record.labels >= (settings.growth - 1) * rows:
-            return f"There are {record.labels:,} new labelled rows, and the model was fitted on {rows:,}."
+        return f"Inputs: {told}. There are {new:,} new labelled rows to learn from."
+    if new >= (settings.growth - 1) * (rows + record.tried):
+        refused = f"; a challenger that knew {record.tried:,} of them was refused" if record.tried else ""
+        return (
+            f"There are {record.labels:,} new labelled rows, and the model was fitted on {rows:,}{refused}."
+        )
     return None
 
 
@@ -87,6 +100,8 @@ def refuse(config: Config, contract: Contract, what: News, reason: str) -> None:
     now = Now(config, contract, what)
     refusal = Refusal(stage.now(), config.run, what.generation.id, now.labelled, now.judged_on, reason)
     memory = monitor.read(config.monitor)
+    if what.live and (record := memory.records.get(what.live.id)):
+        memory = memory.kept(what.live.id, replace(record, tried=record.labels))
     folder = config.refused / config.run
     for path in (config.model_description, config.scorecard, config.trained_model, config.scores):
         if path.exists():

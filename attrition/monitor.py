@@ -27,7 +27,8 @@ class Record:
 
     `counted` is the generation up to which rows are counted, none of them twice. `risk` and `inputs` are
     the memories of attrition.drift and attrition.shift; `drift`, `losses`, `shift`, `expected` and
-    `live_score` the verdicts of the last look at new rows, which `looked_at` dates.
+    `live_score` the verdicts of the last look at new rows, which `looked_at` dates. `tried` are the labels
+    that the last challenger knew which was refused.
     """
 
     counted: str
@@ -41,6 +42,7 @@ class Record:
     shift: Mapping[str, Any] | None = None
     expected: Mapping[str, Any] | None = None
     live_score: Mapping[str, Any] | None = None
+    tried: int = 0
 
 
 @dataclass(frozen=True)
