@@ -17,6 +17,9 @@ BENCHMARKS = {
     "promotion": "how often a worse, an equal and a better challenger is promoted, beside other rules",
     "windows": "which rows are trained on where nothing changed, and after a change",
     "inputs": "how often incoming rows raise an alarm, stable and shifted, beside the usual rules",
+    "risk": "how often the watch over the live release's error alarms in vain, and how soon when it must",
+    "streams": "drift monitors on two real streams, beside never and always training again",
+    "year": "a simulated year of the whole pipeline: alarms, trainings, releases and cumulative log loss",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 
