@@ -47,6 +47,9 @@ Kind = TypeVar("Kind")
 ONE_IN = 3
 # fewer held-out rows than this tell nothing: then none are held out
 FEWEST_HELD_OUT = 60
+# after an alarm the newest of them are judged on, and no more than it takes: older ones tell of the old world
+JUDGED_ROWS = 200
+JUDGED_OF_EACH = 20
 
 
 def reference(
@@ -170,6 +173,8 @@ def decide(
     newest = labelled[held_out(config, contract, labelled, what.live.facts["ingested"])]
     # both sets of rows count as independent
     newest = newest[~newest[config.clients.id].isin(test_rows[config.clients.id])]
+    if record.drift:
+        newest = newest[since_the_drift(contracts.outcomes(config.clients, newest))]
     return promotion.decide(
         compared(newest),
         compared(test_rows),
@@ -178,6 +183,19 @@ def decide(
         margin=settings.margin,
         confidence=settings.confidence,
     )
+
+
+def since_the_drift(outcome: "Floats") -> slice:
+    """The newest held-out rows that are enough to tell two models apart; `outcome` has shape (rows,).
+
+    A release that lived long before the world changed has more held-out rows of the old world than of the
+    new one: on all of them no challenger that learnt the new one would be found better for a long time.
+    """
+    backwards = outcome[::-1]
+    rarer = np.minimum(np.cumsum(backwards), np.cumsum(1 - backwards))
+    enough = (rarer >= JUDGED_OF_EACH) & (np.arange(len(outcome)) + 1 >= JUDGED_ROWS)
+    rows = int(enough.argmax()) + 1 if enough.any() else len(outcome)
+    return slice(len(outcome) - rows, None)
 
 
 def _first(config: Config, challenger: Scorecard, test_rows: "pd.DataFrame") -> Decision:

@@ -18,6 +18,9 @@ BENCHMARKS = {
     "windows": "which rows are trained on where nothing changed, and after a change",
     "inputs": "how often incoming rows raise an alarm, stable and shifted, beside the usual rules",
     "risklist": "what the risk list costs beside reading its table, and a year of lists kept",
+    "risk": "how often the watch over the live release's error alarms in vain, and how soon when it must",
+    "streams": "drift monitors on two real streams, beside never and always training again",
+    "year": "a simulated year of the whole pipeline: alarms, trainings, releases and cumulative log loss",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from attrition import monitor, releases
+from attrition import evidence, monitor, releases
 from tests.projects import CHECKOUT, HEADER, Project, classic_rows
 
 
@@ -125,6 +125,28 @@ def test_drift_trains_a_challenger_which_is_deployed_when_not_worse(fed: Project
     assert facts["window"] == "the newest half of the labelled rows"
     assert facts["rows"] == (1100 - facts["held_out"]["rows"]) // 2
     assert tick(fed).stdout == ""
+
+
+def test_after_a_long_stable_life_the_rows_since_the_drift_decide(fed: Project) -> None:
+    fed.configure(retraining={"growth": 99, "enough_labels": 9999})
+    tick(fed)
+    before = live(fed)
+    fed.dataset("b.csv", classic_rows(1200, start=2000))
+    assert not fed.json("fullprocess.py")["retrained"]
+    fed.dataset("c.csv", classic_rows(700, start=4000, turned=True))
+    answer = fed.json("fullprocess.py")
+    assert (answer["retrained"], answer["promoted"]) == (True, True)
+    # some 630 are held out, two thirds of them of the old world
+    assert "on 200 newest rows" in answer["reason"]
+    assert live(fed) != before
+
+
+def test_the_rows_since_the_drift_are_the_newest_that_can_tell() -> None:
+    often, seldom = np.arange(1000) % 4 == 0, np.arange(1000) % 40 == 0
+    assert evidence.since_the_drift(often.astype(float)) == slice(800, None)
+    assert evidence.since_the_drift(seldom.astype(float)) == slice(200, None)
+    assert evidence.since_the_drift(np.zeros(1000)) == slice(0, None)
+    assert evidence.since_the_drift(np.zeros(0)) == slice(0, None)
 
 
 def test_a_challenger_that_is_not_better_is_kept_aside_and_the_tick_is_no_failure(fed: Project) -> None:
