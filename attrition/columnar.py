@@ -4,24 +4,26 @@ Ingestion judges this way; `judge` then says why a row is rejected. A test holds
 Numbers are written here, once for each row, so that a table is made of lines that only need to be copied.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
+from attrition import sources
 from attrition.contract import NUMBER, WHITE, Contract
 
 # rows are written as they are: their cells were quoted where they must be
 CSV = "FORMAT csv, QUOTE ''"
 # between the cells of a row as it was: no dataset holds it
 BETWEEN = "\0"
-QUOTED = re.compile('[,"#\r\n]')
+QUOTED = ',"#\r\n'
 WHITE_SQL = " || ".join(f"chr({ord(mark)})" for mark in WHITE)
 
 
-def select(contract: Contract, cells: Mapping[str, str], raw: Sequence[str], tidy: bool, source: str) -> str:
+def select(
+    contract: Contract, cells: Mapping[str, str], raw: Sequence[str], marks: frozenset[str], source: str
+) -> str:
     """SQL that types and judges rows of text, and says how each is written.
 
     `cells` are the SQL names of the contract's columns in `source` (NULL is blank), `raw` the names of all
-    cells of a row as it was; `tidy` is the survey's word on them.
+    cells of a row as it was; `marks` are the survey's.
 
     The result has `ok`, `h` (32 bits of a hash of the values) and `line`: where ok the contract's columns as
     a line of finaldata.csv, equal for equal values alone; where not ok the cells as they were, BETWEEN them a
@@ -30,12 +32,12 @@ def select(contract: Contract, cells: Mapping[str, str], raw: Sequence[str], tid
     columns = contract.clients.columns
     numbers = [column for column in columns if column in contract.clients.numbers]
     typed = [
-        f"{_number(cell, tidy) if column in numbers else _text(cell, tidy)} AS {name(contract, column)}"
+        f"{_number(cell, marks) if column in numbers else _text(cell, marks)} AS {name(contract, column)}"
         for column, cell in ((column, cells[column]) for column in columns)
     ]
     values = ", ".join(name(contract, column) for column in columns)
     kept = ", ".join(dict.fromkeys([*cells.values(), *raw]))
-    line, as_it_was = _line(contract, tidy), ", chr(0), ".join(raw)
+    line, as_it_was = _line(contract, marks), ", chr(0), ".join(raw)
     return f"""
         SELECT CASE WHEN ok THEN {line} ELSE concat({as_it_was}) END AS line, ok,
             (hash({values}) >> 32)::UINTEGER AS h
@@ -51,7 +53,7 @@ def name(contract: Contract, column: str) -> str:
 
 def quoted(text: str) -> str:
     """Text as a cell of finaldata.csv."""
-    return '"' + text.replace('"', '""') + '"' if QUOTED.search(text) else text
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in QUOTED) else text
 
 
 def literal(text: str) -> str:
@@ -85,17 +87,17 @@ def _accepted(contract: Contract, cells: Mapping[str, str], numbers: Sequence[st
     return " AND ".join(f"({condition})" for condition in conditions)
 
 
-def _line(contract: Contract, tidy: bool) -> str:
+def _line(contract: Contract, marks: frozenset[str]) -> str:
     """SQL of all values as finaldata.csv has them: numbers as attrition.tables writes them."""
     numbers = contract.clients.numbers
     values = [(name(contract, column), column in numbers) for column in contract.clients.columns]
-    cells = [_shortest(value) if number else value if tidy else _quoted(value) for value, number in values]
+    cells = [_shortest(value) if number else _quoted(value, marks) for value, number in values]
     return "concat(" + ", ',', ".join(cells) + ")"
 
 
-def _number(cell: str, tidy: bool) -> str:
+def _number(cell: str, marks: frozenset[str]) -> str:
     """The cast decides most cells; it would let `1_000`, `nan` and `inf` through, no numbers here."""
-    no_mark = "" if tidy else f" AND NOT contains({cell}, '_')"
+    no_mark = f" AND NOT contains({cell}, '_')" if sources.UNDERSCORE in marks else ""
     tidied = f"trim({cell}, {WHITE_SQL})"
     # + 0 makes a negative zero a plain one
     return (
@@ -106,17 +108,21 @@ def _number(cell: str, tidy: bool) -> str:
     )
 
 
-def _text(cell: str, tidy: bool) -> str:
+def _text(cell: str, marks: frozenset[str]) -> str:
     tidied = f"nullif(trim({cell}, {WHITE_SQL}), '')"
-    # all white space comes before `!`
-    return (
-        f"CASE WHEN {cell} < '!' OR ends_with({cell}, ' ') THEN {tidied} ELSE {cell} END" if tidy else tidied
-    )
+    if sources.WHITE_SPACE in marks:
+        return tidied
+    # a blank comes before `!`
+    return f"CASE WHEN {cell} < '!' OR ends_with({cell}, ' ') THEN {tidied} ELSE {cell} END"
 
 
-def _quoted(value: str) -> str:
+def _quoted(value: str, marks: frozenset[str]) -> str:
+    if not marks & {sources.QUOTE, sources.WHITE_SPACE, sources.HASH}:
+        return value
+    # five searches for a byte take less time than one regular expression
+    needed = " OR ".join(f"contains({value}, chr({ord(mark)}))" for mark in QUOTED)
     quoted = f"concat('\"', replace({value}, '\"', '\"\"'), '\"')"
-    return f"CASE WHEN regexp_matches({value}, {literal(QUOTED.pattern)}) THEN {quoted} ELSE {value} END"
+    return f"CASE WHEN {needed} THEN {quoted} ELSE {value} END"
 
 
 def _shortest(value: str) -> str:

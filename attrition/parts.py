@@ -176,7 +176,7 @@ class Reading:
             "rejects_table='unfit', rejects_scan='scanned')"
         )
         self.connection.execute("DROP TABLE IF EXISTS unfit; DROP TABLE IF EXISTS scanned")
-        rows, accepted = self._typed(source, self._columns(), self.survey.tidy)
+        rows, accepted = self._typed(source, self._columns(), self.survey.marks)
         kinds = ", ".join(columnar.literal(kind) for kind in SIMPLE_REJECTS)
         ragged, first, simple = self.connection.execute(
             f"SELECT count(DISTINCT line), min(line), bool_and(error_type IN ({kinds})) FROM unfit"
@@ -206,7 +206,7 @@ class Reading:
             f"read_csv({columnar.literal(str(clean))}, {DIALECT}, header=false, columns={types}, "
             "max_line_size=100000000, new_line='\\n', parallel=false)"
         )
-        rows, accepted = self._typed(source, ["line", *self._columns()], tidy=False)
+        rows, accepted = self._typed(source, ["line", *self._columns()], sources.MARKS)
         return self._part(rows, accepted, ragged, lines_told=True)
 
     def _columns(self) -> list[str]:
@@ -215,11 +215,11 @@ class Reading:
     def _types(self, *before: str) -> str:
         return "{" + ", ".join(f"'{column}': 'VARCHAR'" for column in (*before, *self._columns())) + "}"
 
-    def _typed(self, source: str, raw: Sequence[str], tidy: bool) -> tuple[int, int]:
+    def _typed(self, source: str, raw: Sequence[str], marks: frozenset[str]) -> tuple[int, int]:
         """Write the judged rows; how many there are, and how many are accepted."""
         cells = {c: f"c{self.survey.header.index(c)}" for c in self.contract.clients.columns}
         place = columnar.literal(str(self.folder / "rows.parquet"))
-        query = columnar.select(self.contract, cells, raw, tidy, source)
+        query = columnar.select(self.contract, cells, raw, marks, source)
         self.connection.execute(f"COPY ({query}) TO {place} ({PARQUET})")
         counted = f"SELECT count(*), count(*) FILTER (ok) FROM read_parquet({place})"
         rows, accepted = self.connection.execute(counted).fetchall()[0]

@@ -22,6 +22,9 @@ LONGEST_HEADER = 65_536
 LONGEST_FIELD = 131_072
 # small enough to stay in a processor's cache while it is looked at
 PIECE = 256 << 10
+# what makes a cell cost more to read or to write; WHITE_SPACE stands for all but blanks
+QUOTE, WHITE_SPACE, UNDERSCORE, HASH = '"', "\t", "_", "#"
+MARKS = frozenset({QUOTE, WHITE_SPACE, UNDERSCORE, HASH})
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "zip",
@@ -68,9 +71,8 @@ class Found:
 class Survey:
     """What a look at every byte of a dataset shows.
 
-    `plain`: a row is a line, and nothing stands where simpler readers differ from the csv module. `tidy`:
-    no cell is quoted, begins or ends with white space other than blanks, or holds a `_` or a `#`. `commas`:
-    how many there are; None where some may stand in quotes.
+    `plain`: a row is a line, and nothing stands where simpler readers differ from the csv module. `marks`:
+    those of MARKS that may stand in cells. `commas`: how many there are; None where some may stand in quotes.
     """
 
     sha256: str
@@ -79,7 +81,7 @@ class Survey:
     first_row: int
     lines: int
     plain: bool
-    tidy: bool
+    marks: frozenset[str]
     commas: int | None
 
 
@@ -194,8 +196,7 @@ def _survey(pieces: Iterable[bytes]) -> Survey:
     count = line_ends + (not last.endswith(b"\n"))
     plain = seen.plain(line_ends) and first_row == 2 and not (seen.quoted and last.endswith(b","))
     commas = None if seen.quoted else seen.commas
-    tidy = not (seen.quoted or seen.white or seen.marked)
-    return Survey(digest.hexdigest(), size, header, first_row, count, plain, tidy, commas)
+    return Survey(digest.hexdigest(), size, header, first_row, count, plain, seen.in_cells(), commas)
 
 
 class _Decoder:
@@ -221,7 +222,8 @@ class _Marks:
 
     def __init__(self) -> None:
         self.returns, self.commas, self.pieces = 0, 0, 0
-        self.quoted, self.white, self.marked, self.doubtful = False, False, False, False
+        self.quoted, self.white, self.doubtful = False, False, False
+        self.rare = dict.fromkeys((b"_", b"#"), False)
 
     def look(self, piece: bytes) -> None:
         if b"\r" in piece:
@@ -234,11 +236,20 @@ class _Marks:
             self.quoted, self.doubtful = True, self.pieces > 0
         # names of columns may hold what the cells below do not
         below = 0 if self.pieces else piece.find(b"\n") + 1
-        self.marked = self.marked or any(piece.find(mark, below) >= 0 for mark in (b"_", b"#"))
+        self.rare = {mark: seen or piece.find(mark, below) >= 0 for mark, seen in self.rare.items()}
         self.pieces += 1
         self.white |= any(mark in piece for mark in (b"\t", b"\v", b"\f"))
         if self.quoted:
             self.doubtful |= any(marks in piece for marks in (b'" ', b' "', b",\n", b",\r"))
+
+    def in_cells(self) -> frozenset[str]:
+        seen = {
+            QUOTE: self.quoted,
+            WHITE_SPACE: self.white,
+            UNDERSCORE: self.rare[b"_"],
+            HASH: self.rare[b"#"],
+        }
+        return frozenset(mark for mark, there in seen.items() if there)
 
     def plain(self, line_ends: int) -> bool:
         return self.returns in (0, line_ends) and not (self.quoted and (self.doubtful or self.white))
