@@ -31,7 +31,6 @@ STAGE = "publishing"
 # older lists are made up for as long as this; the newest one is published in any case
 CATCH_UP_SECONDS = 30.0
 TEST_ROWS, NEW_ROWS, SINCE_DEPLOYMENT = "test rows", "newest labelled rows", "all since deployment"
-DRIFT = ("level", "sentence", "test", "statistic", "p_value", "life_p_value", "effect", "effect_name", "rows")
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,12 @@ def run(config: Config) -> Published:
         done = publish_older(config, store, waiting[:-1])
         with store.transaction():
             for newest in waiting[-1:]:
-                add_list(config, store, newest)
-                add_newest(config, store, newest)
+                if add_list(config, store, newest):
+                    add_newest(config, store, newest)
             add_scores(config, store)
             store.insert("stage_runs", stage_runs(history, store.known("stage_runs", "run", "place")))
             add_diagnoses(config, store)
-            for table in ("risk_history", "columns", "timings"):
+            for table in ("risk_history", "columns", "drift", "timings"):
                 store.prune(table, publish.keep_runs)
         runs = [each.run for each in waiting]
         return Published(
@@ -134,10 +133,10 @@ def publish_older(config: Config, store: Warehouse, older: Sequence[KeptList]) -
     return len(older)
 
 
-def add_list(config: Config, store: Warehouse, kept: KeptList) -> None:
-    """One list's line, and each of its clients in the history."""
+def add_list(config: Config, store: Warehouse, kept: KeptList) -> bool:
+    """Add one list's line, and its clients to the history; False where another writer just has."""
     if (warehouse.as_name(kept.run),) in store.known("lists", "run"):
-        return
+        return False
     number = store.newest_number("lists") + 1
     rows = history_rows(kept)
     scored = [row["probability"] for row in rows if row["rank"]]
@@ -155,6 +154,7 @@ def add_list(config: Config, store: Warehouse, kept: KeptList) -> None:
     }
     store.insert("lists", [{**facts, **at_stake(config.reports / kept.run / config.risk_facts.name)}])
     store.insert("risk_history", ({**row, "number": number} for row in rows))
+    return True
 
 
 def history_rows(kept: KeptList) -> list[dict[str, Any]]:
@@ -188,6 +188,7 @@ def at_stake(place: Path) -> dict[str, Any]:
 
 
 def add_newest(config: Config, store: Warehouse, kept: KeptList) -> None:
+    """Put one list in the place of the newest; DataError where its risklist.csv is damaged."""
     place = config.reports / kept.run / config.risk_list.name
     try:
         with place.open(encoding="utf-8", newline="") as stream:
@@ -281,36 +282,33 @@ def stage_runs(history: Sequence[Mapping[str, Any]], known: set[tuple[Any, ...]]
 
 
 def add_diagnoses(config: Config, store: Warehouse) -> None:
-    """The columns and the timings of diagnostics.json, where they are new."""
+    """What diagnostics.json says, where it is new."""
     try:
         facts = files.read_json(config.diagnostics)
-        of_all = {"run": facts["run"], "diagnosed_at": facts["diagnosed_at"]}
+        of_all = {name: facts[name] for name in ("run", "diagnosed_at", "release")}
     except FileNotFoundError:
         return
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{config.diagnostics}: this is damaged. Run: python diagnostics.py") from None
     key = (warehouse.as_name(facts["run"]), warehouse.as_time(facts["diagnosed_at"]))
-    for table, rows in (("columns", columns(facts)), ("timings", timings(facts))):
+    for table, rows in (("columns", columns(facts)), ("drift", drift(facts)), ("timings", timings(facts))):
         if key not in store.known(table, "run", "diagnosed_at"):
-            of_all["number"] = store.newest_number(table) + 1
-            store.insert(table, [{**row, **of_all} for row in rows])
+            number = store.newest_number(table) + 1
+            store.insert(table, ({**row, **of_all, "number": number} for row in rows))
 
 
 def columns(facts: Mapping[str, Any]) -> Iterator[Row]:
-    """What is known of each column: how much is missing, its figures, and how far it drifted."""
-    inputs = (facts["drift"] or {}).get("inputs") or {"columns": []}
-    drifted = {each["column"]: each for each in inputs["columns"]}
-    for name in dict.fromkeys([*facts["missing_percent"], *facts["summary"], *drifted]):
-        told = drifted.get(name, {})
-        yield {
-            **facts["summary"].get(name, {}),
-            "column_name": name,
-            "release": facts["release"],
-            "missing_percent": facts["missing_percent"].get(name),
-            "missing_then": told.get("missing_then"),
-            "missing_now": told.get("missing_now"),
-            **{f"drift_{part}": told.get(part) for part in DRIFT},
-        }
+    """How much of each column is missing, and the figures of those that are numbers."""
+    for name in dict.fromkeys([*facts["missing_percent"], *facts["summary"]]):
+        missing = facts["missing_percent"].get(name)
+        yield {**facts["summary"].get(name, {}), "column_name": name, "missing_percent": missing}
+
+
+def drift(facts: Mapping[str, Any]) -> Iterator[Row]:
+    """How far each column of the newest rows is from the rows trained on; none before the first look."""
+    met = facts["drift"] or {}
+    for told in (met.get("inputs") or {"columns": []})["columns"]:
+        yield {**told, "column_name": told["column"], "looked_at": met["looked_at"]}
 
 
 def timings(facts: Mapping[str, Any]) -> Iterator[Row]:

@@ -189,7 +189,9 @@ class Publish(Section):
         description="how the name of each table begins; each pipeline that publishes there has its own",
     )
     keep_runs: int = Field(
-        100, ge=1, description="newest lists in risk_history, and newest diagnoses in columns and timings"
+        100,
+        ge=1,
+        description="newest lists in risk_history, and newest diagnoses in columns, drift and timings",
     )
 
     @model_validator(mode="after")

@@ -85,11 +85,15 @@ TABLES: Mapping[str, Sequence[Column]] = {
     ),
     "columns": _columns(
         "number count, column_name name, run name, diagnosed_at time, release text, missing_percent number, "
-        "mean number, median number, standard_deviation number, minimum number, maximum number, "
-        "drift_level text, drift_sentence text, drift_test text, drift_statistic number, "
-        "drift_p_value number, drift_life_p_value number, drift_effect number, drift_effect_name text, "
-        "drift_rows count, missing_then number, missing_now number",
+        "mean number, median number, standard_deviation number, minimum number, maximum number",
         keys=2,
+    ),
+    "drift": _columns(
+        "number count, column_name name, kind name, run name, diagnosed_at time, looked_at time, "
+        "release text, level text, sentence text, test text, statistic number, p_value number, life_p_value number, "
+        "effect number, effect_name text, rows count, missing_then number, missing_now number, "
+        "never_seen number, out_of_range number",
+        keys=3,
     ),
     "timings": _columns(
         "number count, stage name, run name, diagnosed_at time, runs count, idle count, failures count, "
