@@ -128,8 +128,12 @@ def publish_older(config: Config, store: Warehouse, older: Sequence[KeptList]) -
     for done, each in enumerate(older):
         if time.monotonic() - clock > CATCH_UP_SECONDS:
             return done
-        with store.transaction():
-            add_list(config, store, each)
+        try:
+            with store.transaction():
+                add_list(config, store, each)
+        except DataError as fault:
+            # else one damaged file would be in the way of all later lists
+            log.warning("passed over: %s", fault)
     return len(older)
 
 

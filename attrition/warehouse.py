@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from attrition import connections
@@ -38,6 +38,7 @@ LONGEST_SECONDS = 90.0
 # four bytes a character and two of them in a key still fit into an index of PostgreSQL or MySQL
 LONGEST_NAME = 255
 MARK_LENGTH = 16
+LARGEST_COUNT = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ TABLES: Mapping[str, Sequence[Column]] = {
     ),
     "drift": _columns(
         "number count, column_name name, kind name, run name, diagnosed_at time, looked_at time, "
-        "release text, level text, sentence text, test text, statistic number, p_value number, life_p_value number, "
-        "effect number, effect_name text, rows count, missing_then number, missing_now number, "
-        "never_seen number, out_of_range number",
+        "release text, level text, sentence text, test text, statistic number, p_value number, "
+        "life_p_value number, effect number, effect_name text, rows count, missing_then number, "
+        "missing_now number, never_seen number, out_of_range number",
         keys=3,
     ),
     "timings": _columns(
@@ -122,17 +123,21 @@ def as_name(value: Any) -> str:
 
 
 def as_number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def as_count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int) else None
+    return int(value) if isinstance(value, int) and abs(value) <= LARGEST_COUNT else None
 
 
 def as_flag(value: Any) -> bool | None:
     return None if value is None else bool(value)
 
 
+@lru_cache
 def as_time(value: Any) -> datetime | None:
     """The moment that a text with a Z or an offset names; None where it names none."""
     try:
@@ -141,6 +146,7 @@ def as_time(value: Any) -> datetime | None:
         return None
 
 
+@lru_cache
 def as_date(value: Any) -> date | None:
     try:
         return date.fromisoformat(value)
@@ -231,6 +237,8 @@ class Watch:
 
     def holds(self, driver: Any, *_: Any) -> None:
         self._driver = driver
+        if self.is_over:
+            self._end()
 
     def _end(self) -> None:
         self.is_over = True
@@ -383,9 +391,10 @@ class Warehouse:
 
 @contextmanager
 def opened(publish: Publish, environ: Mapping[str, str], dry_run: bool = False) -> Iterator[Warehouse]:
-    """One connection, for LONGEST_SECONDS at most. What the database refuses is a DataError, without the
-    secrets of its URL; the transaction that was open is then as if it had never been.
-    """  # fmt: skip
+    """One connection, for LONGEST_SECONDS at most; a transaction that it does not survive leaves nothing.
+
+    What the database refuses is a DataError, without the secrets of its URL.
+    """
     import sqlalchemy as sa
 
     place = connections.address("publish", publish.url_env, environ, may_be_made=not dry_run)
