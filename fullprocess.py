@@ -142,9 +142,10 @@ def retrain(
 
 
 def tell(config: Config, done: Processed) -> Processed:
-    """Diagnostics, report and the API's answers, about whatever is live now."""
+    """Diagnostics, report, the API's answers and the tables for BI tools, about whatever is live now."""
     import apicalls
     import diagnostics
+    import publishing
     import reporting
 
     live, _ = news.live_release(config)
@@ -158,6 +159,7 @@ def tell(config: Config, done: Processed) -> Processed:
         # the work is done: a server in trouble must not have it all done again
         log.error("the API check failed: %s", fault)
         api = f"failed: {fault}"
+    publishing.after_a_tick(config)
     return replace(done, release=live.id if live else None, api=api)
 
 

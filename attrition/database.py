@@ -30,9 +30,8 @@ from decimal import ROUND_FLOOR, Context, Decimal
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
-from urllib.parse import quote
 
-from attrition import files, tables
+from attrition import connections, files, tables
 from attrition.errors import DataError
 from attrition.settings import Database
 
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 300
 ROWS_AT_ONCE = 2000
-LONGEST_REASON = 300
 DOWN = Context(rounding=ROUND_FLOOR)
 
 
@@ -358,87 +356,26 @@ def _reading(database: Database, environ: Mapping[str, str]) -> Iterator[_Source
     """One read transaction. What the database refuses is a DataError, without the secrets of its URL."""
     import sqlalchemy as sa
 
-    url = _url(database, environ)
-    shown = url.set(query={}).render_as_string(hide_password=True)
-    engine = _engine(database, url, shown)
-    dialect = DIALECTS.get(url.get_backend_name(), _Dialect())
+    place = connections.address("database", database.url_env, environ)
+    dialect = DIALECTS.get(place.kind, _Dialect())
+    engine = place.engine(dialect.connect)
     try:
         connection = engine.connect()
     except (sa.exc.SQLAlchemyError, TypeError, ValueError) as fault:
         raise DataError(
-            f"{shown}: no connection ({_reason(fault, url)}). Check that the database is there and that "
-            f"{database.url_env} has the right address, name and password; the next run goes on from here."
+            f"{place.shown}: no connection ({place.reason(fault)}). Check that the database is there and "
+            f"that {database.url_env} has the right address, name and password; the next run goes on "
+            "from here."
         ) from None
     with connection:
-        source = _Source(database, connection, shown, _asked(database, url))
+        source = _Source(database, connection, place.shown, _asked(database, place.url))
         try:
             connection.execution_options(**dialect.options)
             for statement in dialect.opening:
                 connection.exec_driver_sql(statement)
             yield source
         except (sa.exc.SQLAlchemyError, UnicodeDecodeError) as fault:
-            raise DataError(f"{shown}: {_sentence(source, fault, _reason(fault, url))}") from None
-
-
-def _url(database: Database, environ: Mapping[str, str]) -> "sa.URL":
-    """The database's URL, or a DataError that quotes nothing of it."""
-    import sqlalchemy as sa
-
-    text = environ.get(database.url_env, "").strip()
-    if not text:
-        raise DataError(
-            f"{database.url_env}: this environment variable is not set, and database.url_env names it. "
-            "Set it to the database's URL, for cron too, or set database to null in config.json."
-        )
-    try:
-        # as many services still write it
-        url = sa.make_url(re.sub("^postgres:", "postgresql:", text))
-    except (sa.exc.ArgumentError, ValueError):
-        raise _broken(database) from None
-    if url.host and text.count("@") > 1:
-        raise DataError(
-            f"{database.url_env}: this URL has more than one @, so that it is not clear where the password "
-            "ends. Write each @ that belongs to a name or a password as %40."
-        )
-    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith(("file:", ":")):
-        _check_file(database, Path(url.database))
-    return url
-
-
-def _check_file(database: Database, place: Path) -> None:
-    # SQLite would make an empty database of a wrong name
-    if not place.is_absolute():
-        raise DataError(
-            f"{database.url_env}: {place} is relative to wherever a run is started. "
-            "Name the file with its whole path, with four slashes: sqlite:////folder/file.db"
-        )
-    if not place.is_file():
-        raise DataError(
-            f"{place}: there is no such database file. Put it there, or correct {database.url_env}."
-        )
-
-
-def _engine(database: Database, url: "sa.URL", shown: str) -> "sa.Engine":
-    import sqlalchemy as sa
-
-    try:
-        told = DIALECTS.get(url.get_backend_name(), _Dialect()).connect
-        connect = {name: value for name, value in told.items() if name not in url.query}
-        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect, hide_parameters=True)
-    except (ImportError, sa.exc.NoSuchModuleError):
-        raise DataError(
-            f"{shown}: no driver for {url.drivername} is installed. Correct {database.url_env}, or install "
-            "the driver that SQLAlchemy names for this database into .venv."
-        ) from None
-    except (sa.exc.ArgumentError, TypeError, ValueError):
-        raise _broken(database) from None
-
-
-def _broken(database: Database) -> DataError:
-    return DataError(
-        f"{database.url_env}: this is no URL of a database. Write it as "
-        "postgresql://name:password@host/database or sqlite:////folder/file.db"
-    )
+            raise DataError(f"{place.shown}: {_sentence(source, fault, place.reason(fault))}") from None
 
 
 def _asked(database: Database, url: "sa.URL") -> str:
@@ -446,19 +383,6 @@ def _asked(database: Database, url: "sa.URL") -> str:
     place = [url.get_backend_name(), url.host, url.port, url.database, url.query.get("host")]
     question = json.dumps([place, database.query.strip(), database.cursor])
     return hashlib.sha256(question.encode()).hexdigest()[:16]
-
-
-def _reason(fault: Exception, url: "sa.URL") -> str:
-    """The driver's own words on one line, without a secret of the URL in any spelling."""
-    # after its sentence PostgreSQL repeats the line of the query
-    words = str(getattr(fault, "orig", None) or fault).split("\nLINE ")[0]
-    secrets_ = [text for key, text in url.query.items() if "pass" in key.lower() and isinstance(text, str)]
-    secrets_ += [url.password] if url.password else []
-    spellings = {spelling for text in secrets_ for spelling in (text, quote(text), quote(text, safe=""))}
-    for spelling in sorted(spellings, key=len, reverse=True):
-        words = words.replace(spelling, "***")
-    words = " ".join(words.split())
-    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
 
 
 def _sentence(source: _Source, fault: Exception, reason: str) -> str:

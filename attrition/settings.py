@@ -176,6 +176,32 @@ class Database(Section):
     )
 
 
+class Publish(Section):
+    """Tables for BI tools. The database's URL holds a password, so it comes from the environment."""
+
+    url_env: Name = Field(
+        "ATTRITION_PUBLISH_URL", description="environment variable with the database's SQLAlchemy URL"
+    )
+    prefix: str = Field(
+        "attrition_",
+        pattern="^[a-z][a-z0-9_]*$",
+        max_length=30,
+        description="how the name of each table begins; each pipeline that publishes there has its own",
+    )
+    keep_runs: int = Field(
+        100,
+        ge=1,
+        description="newest lists in risk_history, and newest diagnoses in columns, drift and timings",
+    )
+
+    @model_validator(mode="after")
+    def _names_a_variable(self) -> "Publish":
+        # checked here and not by a pattern: the message about a pattern would quote a URL put here by mistake
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", self.url_env):
+            raise ValueError("url_env must be the name of an environment variable that holds the URL")
+        return self
+
+
 class Ingestion(Section):
     memory_limit: str = Field(
         "1GB",
@@ -400,4 +426,7 @@ class Settings(Section):
     risk: Risk = Risk()
     api: Api = Api()
     alerts: Alerts = Alerts()
+    publish: Publish | None = Field(
+        None, description="tables for BI tools in a database: url_env, prefix and keep_runs; null is none"
+    )
     parallel: Parallel = Parallel()
