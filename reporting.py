@@ -342,8 +342,7 @@ def failures(config: Config) -> Iterator[Finding]:
         if entry["status"] not in ledger.FINISHED:
             failed[entry["stage"]] = entry
         elif entry["stage"] == "fullprocess":
-            # a whole run finishes with the API in trouble too
-            failed = {name: failure for name, failure in failed.items() if name == "apicalls"}
+            failed = {name: failure for name, failure in failed.items() if name in stage.SURVIVED}
         else:
             failed.pop(entry["stage"], None)
     for name, failure in failed.items():

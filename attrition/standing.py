@@ -11,6 +11,7 @@ from attrition import generations, ledger, releases, stage, tables
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
 from attrition.ledger import FINISHED
+from attrition.stage import SURVIVED
 
 History = Sequence[Mapping[str, Any]]
 # telling is no work of the pipeline: who is not told cannot be told of it
@@ -112,10 +113,9 @@ def failing(history: History) -> dict[str, Trouble]:
         if entry["status"] in FINISHED:
             found.pop(stage, None)
             if stage == "fullprocess":
-                # a tick finishes with the API in trouble too
-                found = {name: trouble for name, trouble in found.items() if name == "apicalls"}
+                found = {name: trouble for name, trouble in found.items() if name in SURVIVED}
         elif run in ticks and not (stage == "fullprocess" and run in told_by_stage):
-            if stage != "apicalls":
+            if stage not in SURVIVED:
                 told_by_stage.add(run)
             found.setdefault(stage, Trouble(entry["started"], str(entry.get("sentence", ""))))
     return found
