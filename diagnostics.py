@@ -38,6 +38,7 @@ NOTHING = Chronicle()
 class Diagnosed:
     rows: int
     predictions: Mapping[str, Any]
+    missing: Mapping[str, Any]
     summary: Mapping[str, Mapping[str, Any]] = field(metadata={"ledger": False})
     missing_percent: Mapping[str, float | None] = field(metadata={"ledger": False})
     timings: Mapping[str, Mapping[str, Any]] = field(metadata={"ledger": False})
@@ -62,11 +63,13 @@ def run(config: Config) -> Diagnosed:
     contract = contracts.compiled(config.clients)
     table, release = generations.table(contract, generation), releases.live(config)
     past, now = ledger.past(config.history), stage.now()
+    missing = missing_percent(contract.clients, table)
     diagnosed = Diagnosed(
         rows=len(table),
         predictions=predictions(release, table),
+        missing=missing_in_short(contract.clients, missing),
         summary=summary(contract.clients, table),
-        missing_percent=missing_percent(contract.clients, table),
+        missing_percent=missing,
         timings=timings(past.entries, past.earlier),
         drift=known_drift(config, release),
         packages=packages.check(config, now),
@@ -145,6 +148,16 @@ def missing_percent(clients: Clients, table: "pd.DataFrame") -> dict[str, float 
         column: 100 * _missing(table[column], column in clients.numbers) / len(table) if len(table) else None
         for column in clients.columns
     }
+
+
+def missing_in_short(clients: Clients, percents: Mapping[str, float | None]) -> dict[str, Any]:
+    """Percent of all cells that a model could read, and the column that lacks most; None where no row is."""
+    asked = ((column, percents.get(column)) for column in clients.features)
+    known = {column: percent for column, percent in asked if percent is not None}
+    if not known:
+        return {"percent": None, "worst": None, "worst_percent": None}
+    worst = max(known, key=known.__getitem__)
+    return {"percent": sum(known.values()) / len(known), "worst": worst, "worst_percent": known[worst]}
 
 
 def timings(history: Sequence[Mapping[str, Any]], earlier: Chronicle = NOTHING) -> dict[str, dict[str, Any]]:

@@ -160,12 +160,12 @@ def joined(earlier: Chronicle, later: Chronicle) -> Chronicle:
 
 
 def coarsened(chronicle: Chronicle, days: int = DAYS) -> Chronicle:
-    """The newest so many days as they are, those before as months; nothing is lost but the grain.
+    """The months of the newest so many days as they are, those before as one each; only the grain is lost.
 
     Days that have runs are counted, whatever the clock says today.
     """
     dated = sorted(period for period in chronicle.periods if DAY.fullmatch(period))
-    old = dated[:-days] if days else dated
+    old = [day for day in dated if day[:7] < dated[-days:][0][:7]]
     kept = Chronicle({period: stages for period, stages in chronicle.periods.items() if period not in old})
     months = (Chronicle({day[:7]: chronicle.periods[day]}) for day in old)
     return reduce(joined, months, kept)

@@ -356,7 +356,8 @@ def test_the_command_prints_the_keys_of_the_interface_and_keeps_the_bulk_out_of_
     assert (answer["stage"], answer["status"], answer["rows"]) == ("diagnostics", "done", 30)
     assert list(answer["timings"]) == ["ingestion"]
     line = project.history("diagnostics")[-1]
-    assert list(line["facts"]) == ["rows", "predictions"]
+    assert list(line["facts"]) == ["rows", "predictions", "missing"]
+    assert line["facts"]["missing"] == {"percent": 0.0, "worst": "lastmonth_activity", "worst_percent": 0.0}
     assert line["sentence"] == answer["sentence"]
     assert project.run("diagnostics.py", "-q").stdout == ""
 
