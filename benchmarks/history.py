@@ -15,8 +15,7 @@ from tests import histories
 
 TICKS = 52_560
 READS = 15
-# enough for the history to be shortened among them
-APPENDS = 3000
+APPENDS = 400
 READERS: dict[str, Callable[[Path], Any]] = {
     "last finished run": lambda place: ledger.last_finished(place, "fullprocess"),
     "the lines there are": ledger.entries,

@@ -525,7 +525,7 @@ def test_from_three_days_on_the_course_of_all_runs_is_drawn(project: Project) ->
 def test_the_history_line_of_a_report_counts_the_clients_of_each_band(project: Project) -> None:
     config = _classic(project)
     reported = reporting.run(config)
-    listed = [row["band"] for row in _list(project)]
+    listed = [row["risk_band"] for row in _list(project)]
     assert reported.bands == {band: listed.count(band) for band in ("high", "medium", "low")}
     assert sum(reported.bands.values()) == reported.active > 0
 
