@@ -7,6 +7,7 @@ Writes  diagnostics.json, packages.json
 Example: python diagnostics.py --json
 """
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from attrition import chronicle, files, generations, ledger, monitor, packages, releases, stage
 from attrition import contract as contracts
-from attrition import files, generations, ledger, monitor, packages, releases, stage
+from attrition.chronicle import Chronicle, Tally
 from attrition.config import Config
-from attrition.errors import ReleaseError
+from attrition.errors import DataError, ReleaseError
 from attrition.publisher import Edition
 from attrition.releases import Release
 from attrition.settings import Clients
@@ -28,14 +30,18 @@ if TYPE_CHECKING:
 
     from attrition.scorecard import Scorecard
 
+log = logging.getLogger("attrition")
+
 TREND_RUNS = 5
 SLOWEST_SHARE = 0.95
+NOTHING = Chronicle()
 
 
 @dataclass(frozen=True)
 class Diagnosed:
     rows: int
     predictions: Mapping[str, Any]
+    missing: Mapping[str, Any]
     summary: Mapping[str, Mapping[str, Any]] = field(metadata={"ledger": False})
     missing_percent: Mapping[str, float | None] = field(metadata={"ledger": False})
     timings: Mapping[str, Mapping[str, Any]] = field(metadata={"ledger": False})
@@ -59,13 +65,15 @@ def run(config: Config) -> Diagnosed:
     generation = generations.require_current(config)
     contract = contracts.compiled(config.clients)
     table, release = generations.table(contract, generation), releases.live(config)
-    history, now = ledger.entries(config.history), stage.now()
+    past, now = runs(config), stage.now()
+    missing = missing_percent(contract.clients, table)
     diagnosed = Diagnosed(
         rows=len(table),
         predictions=predictions(release, table),
+        missing=missing_in_short(contract.clients, missing),
         summary=summary(contract.clients, table),
-        missing_percent=missing_percent(contract.clients, table),
-        timings=timings(history),
+        missing_percent=missing,
+        timings=timings(past.entries, past.earlier),
         drift=known_drift(config, release),
         packages=packages.check(config, now),
     )
@@ -145,25 +153,36 @@ def missing_percent(clients: Clients, table: "pd.DataFrame") -> dict[str, float 
     }
 
 
-def timings(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Seconds of each stage's finished runs, and their trend; a run with nothing to do tells no speed."""
-    told: dict[str, dict[str, Any]] = {}
-    for name in dict.fromkeys(entry["stage"] for entry in history):
-        runs = [entry for entry in history if entry["stage"] == name]
-        idle = sum(entry["status"] == "nothing to do" for entry in runs)
-        finished = [entry for entry in runs if entry["status"] in ledger.FINISHED]
-        seconds = [entry["seconds"] for entry in finished if entry["status"] != "nothing to do"]
-        told[name] = {
-            "runs": len(seconds),
-            "idle": idle,
-            "failures": len(runs) - len(finished),
-            "last_seconds": seconds[-1] if seconds else None,
-            "median_seconds": median(seconds) if seconds else None,
-            "p95_seconds": _slow(seconds) if seconds else None,
-            "longest_seconds": max(seconds, default=None),
-            **trend(seconds),
-        }
-    return told
+def missing_in_short(clients: Clients, percents: Mapping[str, float | None]) -> dict[str, Any]:
+    """Percent of all cells that a model could read, and the column that lacks most; None where no row is."""
+    asked = ((column, percents.get(column)) for column in clients.features)
+    known = {column: percent for column, percent in asked if percent is not None}
+    if not known:
+        return {"percent": None, "worst": None, "worst_percent": None}
+    worst = max(known, key=known.__getitem__)
+    return {"percent": sum(known.values()) / len(known), "worst": worst, "worst_percent": known[worst]}
+
+
+def runs(config: Config) -> ledger.Past:
+    """All runs; where the sums of the older ones are damaged, those that stand as lines."""
+    try:
+        return ledger.past(config.history)
+    except DataError as fault:
+        log.error("timings are those of the newest runs alone: %s", fault)
+        return ledger.Past(ledger.entries(config.history), NOTHING)
+
+
+def timings(history: Sequence[Mapping[str, Any]], earlier: Chronicle = NOTHING) -> dict[str, dict[str, Any]]:
+    """Seconds of each stage's finished runs, and their trend; a run with nothing to do tells no speed.
+
+    `earlier` has the sums of runs whose lines are gone, or stand in the history marked as counted: then the
+    median and the 95th percentile are within chronicle.PRECISION of the exact ones.
+    """
+    before = earlier.stages
+    return {
+        name: _timing([entry for entry in history if entry["stage"] == name], before.get(name, Tally()))
+        for name in dict.fromkeys(entry["stage"] for entry in history)
+    }
 
 
 def trend(seconds: Sequence[float]) -> dict[str, Any]:
@@ -258,6 +277,24 @@ def _finite(value: float) -> float | None:
 
 def _missing(column: "pd.Series[Any]", is_number: bool) -> int:
     return int((column.isna() if is_number else column.str.strip() == "").sum())
+
+
+def _timing(runs: Sequence[Mapping[str, Any]], earlier: Tally) -> dict[str, Any]:
+    """Of one stage."""
+    worked = [run for run in runs if run["status"] in ledger.FINISHED and run["status"] != "nothing to do"]
+    seconds = [run["seconds"] for run in worked]
+    whole = earlier + chronicle.tally(run for run in runs if ledger.COUNTED not in run)
+    exact = not earlier.runs and bool(seconds)
+    return {
+        "runs": whole.runs,
+        "idle": whole.idle,
+        "failures": whole.failures,
+        "last_seconds": seconds[-1] if seconds else None,
+        "median_seconds": median(seconds) if exact else whole.quantile(0.5),
+        "p95_seconds": _slow(seconds) if exact else whole.quantile(SLOWEST_SHARE),
+        "longest_seconds": whole.milliseconds.most / 1000 if whole.milliseconds else None,
+        **trend(seconds),
+    }
 
 
 def _slow(seconds: Sequence[float]) -> float:

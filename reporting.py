@@ -41,11 +41,12 @@ from attrition.errors import DataError, ReleaseError, UsageError
 from attrition.keptlists import Kept
 from attrition.lookback import LookBack, Missed
 from attrition.pages import FEW_LEAVERS, Facts, Finding
-from attrition.plays import Plays
+from attrition.plays import BANDS, Plays
 from attrition.plots import Picture
 from attrition.publisher import Edition
 from attrition.releases import Release
 from attrition.risklist import Entry
+from attrition.trends import Course
 
 KEPT_RUNS = 100
 RUNS_OF_A_TREND = 3
@@ -68,6 +69,8 @@ class Reported:
     """What was written, relative to the folder of config.json; the fixed names come last."""
 
     files: Sequence[str]
+    bands: Mapping[str, int]
+    expected_loss: float | None
     active: int = field(metadata={"ledger": False})
     report: str = field(metadata={"ledger": False})
     risk_list: str = field(metadata={"ledger": False})
@@ -115,7 +118,9 @@ def run(config: Config) -> Reported:
         forget(config.reports, KEPT_RUNS)
     names = [_relative(path, config.home) for path in written]
     report, risk_list = _relative(config.report, config.home), _relative(config.risk_list, config.home)
-    return Reported(names, len(facts.entries), report, risk_list)
+    stakes = risklist.stakes(facts.entries)
+    bands = {band: stakes[band].clients for band in BANDS}
+    return Reported(names, bands, stakes["total"].expected_loss, len(facts.entries), report, risk_list)
 
 
 def since(config: Config, run: str) -> Compared:
@@ -169,8 +174,10 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
     known = lookback.outcomes(clients, table, gone)
     looked_back = why_missed(config, lookback.look_back(kept.lists, known))
     datasets = generations.datasets(generation)
+    courses, fault = courses_of_runs(config)
     found = [
         *failures(config),
+        *fault,
         *_findings_of_the_list(config, entries),
         *_findings_of_earlier_lists(config, kept),
         *_findings_of_the_plays(config, book, card.features),
@@ -193,6 +200,7 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
         datasets=datasets,
         past=past,
         trend=trend(past),
+        course=picture_of_runs(courses),
         rejections=trends.rejections(generation.path("rejectedrows.csv")),
         diagnostics=diagnostics,
         entries=entries,
@@ -299,6 +307,21 @@ def trend(past: trends.Past) -> Picture | None:
         [run.rejected for run in runs],
         [run.seconds for run in runs],
     )
+
+
+def courses_of_runs(config: Config) -> tuple[list[Course], list[Finding]]:
+    """How scores, risks, rows and timings went over all runs; and what hinders it from being told."""
+    try:
+        return trends.courses(ledger.past(config.history).whole), []
+    except DataError as fault:
+        return [], [Finding("look", f"The course of the runs is not shown. {fault}")]
+
+
+def picture_of_runs(courses: Sequence[Course]) -> Picture | None:
+    """Where there are enough days to show a course."""
+    if max((len(course.periods) for course in courses), default=0) < RUNS_OF_A_TREND:
+        return None
+    return plots.courses_picture(courses)
 
 
 def importance(model: Mapping[str, Any]) -> Picture | None:

@@ -48,6 +48,8 @@ class Scored:
     log_loss: float
     brier: float
     threshold: float
+    f1_low: float | None = None
+    f1_high: float | None = None
     status: str = "done"
 
     def __str__(self) -> str:
@@ -255,7 +257,9 @@ def as_scored(config: Config, rows: int, threshold: float, figures: Mapping[str,
             f"{config.test_folder}: none of its {rows:,} labelled rows left, so there is no F1 score. "
             "Add rows of clients who left."
         )
-    return Scored(rows, f1, precision, recall, roc_auc, pr_auc, log_loss, brier, threshold)
+    interval = figures["f1"]
+    ends = (interval.low, interval.high) if interval else (None, None)
+    return Scored(rows, f1, precision, recall, roc_auc, pr_auc, log_loss, brier, threshold, *ends)
 
 
 def prediction_text(ids: "NDArray[Any]", outcome: "Floats", probability: "Floats", threshold: float) -> str:

@@ -139,6 +139,7 @@ class Config:
     alerts = Kept("attrition.alerts", "model_folder", "alerts.json")
 
     history = Kept("attrition.ledger", "model_folder", "history.jsonl")
+    history_summary = Kept("attrition.ledger", "model_folder", "historysummary.json")
     pipeline_lock = Kept("attrition.stage", "model_folder", "pipeline.lock")
     log = Kept("attrition.stage", "model_folder", "log.txt")
 

@@ -90,8 +90,8 @@ def write_joined(path: Path, pieces: Sequence[bytes | Path], expected: str | Non
     return digest.hexdigest()
 
 
-def append_line(path: Path, line: str) -> None:
-    """Add one line and have it on disk; a torn last line of a killed writer is closed first."""
+def append_line(path: Path, line: str) -> bool:
+    """Add one line and have it on disk; returns whether a killed writer's torn line was closed before it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -99,6 +99,7 @@ def append_line(path: Path, line: str) -> None:
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         _write_all(descriptor, f"{os.linesep if torn else ''}{line}\n".encode())
         os.fsync(descriptor)
+        return torn
     finally:
         os.close(descriptor)
 

@@ -98,6 +98,7 @@ class Facts:
     datasets: Sequence[Mapping[str, Any]]
     past: trends.Past
     trend: Picture | None
+    course: Picture | None
     rejections: trends.Rejections
     diagnostics: Mapping[str, Any] | None
     entries: Sequence[Entry]

@@ -10,12 +10,15 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from attrition.trends import Course
 
 # an SVG of many points can outgrow the picture of it
 LARGEST_SVG = 150_000
@@ -53,6 +56,8 @@ CELL_INK, LIGHT_BLUES = "#0f2238", {"vmin": 0.0, "vmax": 1.8}
 # of the normal distribution: for intervals that hold 95 % of the time
 Z95 = 1.959964
 MOST_FEATURES = 10
+# more points than these make a line of their own
+MOST_MARKED = 30
 LONGEST_LABEL = 28
 MISSING = "missing"
 # with a greatest value so many times the middle one, all others would be squeezed into a corner
@@ -179,6 +184,42 @@ def ingestions_picture(
     alt = f"Ingestions, the newest last. {'; '.join(steps)}."
     reading = "One bar a run, the newest last. The figure beside a strip is its greatest value."
     return picture(ingestions(times, read, rejected, seconds), alt, reading)
+
+
+def courses(told: "Sequence[Course]") -> "Figure":
+    """A strip for each figure over one axis of days; a band is its interval, its extremes stand beside it."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    with _style("white"):
+        figure = _figure(4.6, 0.5 + 0.75 * len(told))
+        strips = figure.subplots(len(told), sharex=True, squeeze=False)[:, 0]
+        for axes, course in zip(strips, told, strict=True):
+            days = [_day(period) for period in course.periods]
+            axes.fill_between(days, course.low, course.high, color=ACCENT, alpha=0.2, linewidth=0)
+            marker = "o" if len(days) <= MOST_MARKED else ""
+            axes.plot(days, course.values, marker=marker, color=ACCENT, markersize=2.5)
+            axes.set_title(course.title, fontsize=9.5, fontweight="normal", color=MUTED, pad=4)
+            ends = sorted({min(course.low), max(course.high)})
+            axes.set_yticks(ends, [f"{_told(end)}{course.unit}" for end in ends])
+            axes.spines[["top", "left", "right"]].set_visible(False)
+        dates = AutoDateLocator(minticks=2, maxticks=5)
+        axes.xaxis.set_major_locator(dates)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))
+    return figure
+
+
+def courses_picture(told: "Sequence[Course]") -> Picture:
+    steps = (
+        f"{course.title}: {_told(course.values[0])}{course.unit} in {course.periods[0]}, "
+        f"{_told(course.values[-1])}{course.unit} in {course.periods[-1]}, "
+        f"between {_told(min(course.low))} and {_told(max(course.high))}{course.unit}"
+        for course in told
+    )
+    reading = (
+        "Each day's last run, or each month's where it is older; of times the mean. The band is the interval "
+        "of a score, and reaches from the shortest time to the longest."
+    )
+    return picture(courses(told), f"All runs. {'; '.join(steps)}.", reading)
 
 
 def importance(features: Sequence[Mapping[str, Any]]) -> "Figure":
@@ -368,6 +409,11 @@ def picture(figure: "Figure", alt: str, reading: str) -> Picture:
     if len(drawn) > LARGEST_SVG:
         drawn, kind = png(figure), "png"
     return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode()}", alt, reading)
+
+
+def _day(period: str) -> datetime:
+    """A day, or the middle of a month."""
+    return datetime.fromisoformat(period if len(period) == len("2026-03-01") else f"{period}-15")
 
 
 def _minute(time: str) -> str:

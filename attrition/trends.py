@@ -1,7 +1,8 @@
-"""What ingestions read, set aside and took: files that can be large, counted line by line and not kept.
+"""How things went: ingestions and rejected rows, counted line by line; figures over all runs, day by day.
 
 past = trends.past(generation.path("ingestionmetrics.csv"))
 rejections = trends.rejections(generation.path("rejectedrows.csv"))
+courses = trends.courses(ledger.past(config.history).whole)
 """
 
 import csv
@@ -11,11 +12,56 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attrition import tables
+from attrition import chronicle, tables
+from attrition.chronicle import Chronicle, Point
 
 SHOWN_RUNS = 20
 # an example is for reading; the message of a long cell is in rejectedrows.csv
 LONGEST_EXAMPLE = 300
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A figure to follow over all runs: of which stage, and the ends of its interval where it has one.
+
+    Without a figure it is the seconds of the stage's runs.
+    """
+
+    title: str
+    stage: str
+    figure: str = ""
+    ends: tuple[str, str] | None = None
+    unit: str = ""
+
+
+LIVE_F1 = "live_score.figures.f1"
+FOLLOWED = (
+    Followed("F1 on the test data", "scoring", "f1", ("f1_low", "f1_high")),
+    Followed("F1 on new rows", "fullprocess", f"{LIVE_F1}.value", (f"{LIVE_F1}.low", f"{LIVE_F1}.high")),
+    Followed("clients at high risk", "reporting", "bands.high"),
+    Followed("clients at medium risk", "reporting", "bands.medium"),
+    Followed("clients at low risk", "reporting", "bands.low"),
+    Followed("rows", "diagnostics", "rows"),
+    Followed("missing values", "diagnostics", "missing.percent", unit="%"),
+    Followed("time of training", "training", unit=" s"),
+    Followed("time of a whole run", "fullprocess", unit=" s"),
+)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A figure by period ("2026-03-01", or "2026-02" where only its month is known), the oldest first.
+
+    A value is that of the period's last run, `low` and `high` its interval; of seconds it is the mean,
+    between the shortest and the longest run. Without an interval `low` and `high` are the value itself.
+    """
+
+    title: str
+    unit: str
+    periods: Sequence[str]
+    values: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -103,6 +149,34 @@ def rejections(rejected: Path) -> Rejections:
         total += before != row
         counted[code] = before = row
     return Rejections(_codes(rows, whole, first), total, _by_dataset(rows + whole, first))
+
+
+def courses(whole: Chronicle) -> list[Course]:
+    """The figures of FOLLOWED that any run had."""
+    found = (_course(whole, followed) for followed in FOLLOWED)
+    return [course for course in found if course.periods]
+
+
+def _course(whole: Chronicle, followed: Followed) -> Course:
+    if not followed.figure:
+        points = chronicle.durations(whole, followed.stage)
+        spreads = [(point.spread.mean, point.spread.least, point.spread.most) for point in points]
+        told = [tuple(milliseconds / 1000 for milliseconds in spread) for spread in spreads]
+    else:
+        points = chronicle.course(whole, followed.stage, followed.figure)
+        ends = [_last(chronicle.course(whole, followed.stage, end)) for end in followed.ends or ()]
+        told = [(at := point.spread.last, *_around(point.period, at, ends)) for point in points]
+    values, low, high = zip(*told, strict=True) if told else ((), (), ())
+    return Course(followed.title, followed.unit, [point.period for point in points], values, low, high)
+
+
+def _last(points: Sequence[Point]) -> dict[str, float]:
+    return {point.period: point.spread.last for point in points}
+
+
+def _around(period: str, value: float, ends: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    low, high = (end.get(period, value) for end in ends) if ends else (value, value)
+    return low, high
 
 
 def _with(ingestion: Ingestion, figures: Sequence[str]) -> Ingestion:

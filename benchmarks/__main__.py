@@ -21,6 +21,7 @@ BENCHMARKS = {
     "risk": "how often the watch over the live release's error alarms in vain, and how soon when it must",
     "streams": "drift monitors on two real streams, beside never and always training again",
     "year": "a simulated year of the whole pipeline: alarms, trainings, releases and cumulative log loss",
+    "history": "a year of ticks in the run history: size, milliseconds to read, cost of an append",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 

@@ -356,7 +356,8 @@ def test_the_command_prints_the_keys_of_the_interface_and_keeps_the_bulk_out_of_
     assert (answer["stage"], answer["status"], answer["rows"]) == ("diagnostics", "done", 30)
     assert list(answer["timings"]) == ["ingestion"]
     line = project.history("diagnostics")[-1]
-    assert list(line["facts"]) == ["rows", "predictions"]
+    assert list(line["facts"]) == ["rows", "predictions", "missing"]
+    assert line["facts"]["missing"] == {"percent": 0.0, "worst": "lastmonth_activity", "worst_percent": 0.0}
     assert line["sentence"] == answer["sentence"]
     assert project.run("diagnostics.py", "-q").stdout == ""
 
@@ -371,3 +372,12 @@ def test_in_practice_mode_nothing_of_production_is_touched(project: Project) -> 
 
 def test_without_any_data_the_command_ends_with_the_status_of_missing_input(project: Project) -> None:
     assert project.json("diagnostics.py", status=4)["status"] == "failed"
+
+
+def test_damaged_sums_of_older_runs_do_not_stop_the_diagnostics(
+    classic: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger.append(classic.history, ran("training", 2.0))
+    classic.history_summary.write_text("{")
+    assert list(diagnostics.run(classic).timings) == ["training"]
+    assert "timings are those of the newest runs alone" in caplog.text

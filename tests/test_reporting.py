@@ -503,6 +503,33 @@ def test_a_whole_run_that_finished_makes_up_for_a_failed_stage_but_not_for_the_a
     assert [finding.sentence.split(":")[-1] for finding in reporting.failures(config)] == [" apicalls broke"]
 
 
+def test_from_three_days_on_the_course_of_all_runs_is_drawn(project: Project) -> None:
+    config = _classic(project)
+    for day in (1, 2):
+        line = _entry("reporting", "done", "reported")
+        facts = {"bands": {"high": 7 * day, "medium": 2, "low": 1}}
+        ledger.append(config.history, {**line, "started": f"2026-03-0{day}T06:00:00Z", "facts": facts})
+    reporting.run(config)
+    assert "All runs" not in _page(project).text
+    facts = {"bands": {"high": 40, "medium": 2, "low": 1}}
+    line = {**_entry("reporting", "done", "reported"), "started": "2026-03-03T06:00:00Z", "facts": facts}
+    ledger.append(config.history, line)
+    reporting.run(config)
+    told = "clients at high risk: 7 in 2026-03-01, 40 in 2026-03-03, between 7 and 40"
+    assert told in (project.home / "models" / "report.html").read_text()
+    config.history_summary.write_text("{")
+    reporting.run(config)
+    assert "The course of the runs is not shown." in _page(project).text
+
+
+def test_the_history_line_of_a_report_counts_the_clients_of_each_band(project: Project) -> None:
+    config = _classic(project)
+    reported = reporting.run(config)
+    listed = [row["risk_band"] for row in _list(project)]
+    assert reported.bands == {band: listed.count(band) for band in ("high", "medium", "low")}
+    assert sum(reported.bands.values()) == reported.active > 0
+
+
 def _entry(name: str, status: str, sentence: str) -> dict[str, Any]:
     ran = {"run": RUN, "stage": name, "started": "2026-03-01T06:00:00Z", "seconds": 1.0}
     return {**ran, "status": status, "sentence": sentence, "facts": {}}
