@@ -18,6 +18,7 @@ BENCHMARKS = {
     "windows": "which rows are trained on where nothing changed, and after a change",
     "inputs": "how often incoming rows raise an alarm, stable and shifted, beside the usual rules",
     "risklist": "what the risk list costs beside reading its table, and a year of lists kept",
+    "report": "what report, twin, PDF and list cost beside drawing their plots alone",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 

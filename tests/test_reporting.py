@@ -32,6 +32,7 @@ from attrition import (
     plots,
     releases,
     scorecard,
+    sections,
     simulation,
     stage,
     tables,
@@ -1022,3 +1023,60 @@ def test_the_short_list_is_a_file_of_its_own(base: Project) -> None:
     assert all(row.items() <= by_client[row["corporation"]].items() for row in short)
     kept = keptlists.kept(base.home / "models/reports").last
     assert kept is not None and int(kept.rows["listed"].sum()) == len(short)
+
+
+def _twin(project: Project) -> dict[str, Any]:
+    twin: dict[str, Any] = json.loads(project.read("models/report.json"), parse_constant=pytest.fail)
+    return twin
+
+
+def test_the_twin_has_the_ten_sections_in_the_order_of_the_page(base: Project, page: Page) -> None:
+    shown = [attributes["id"] for attributes in page.all("section")]
+    assert [key for key in _twin(base) if key in sections.SECTIONS] == list(sections.SECTIONS) == shown
+
+
+def test_every_figure_of_the_page_is_in_its_twin(base: Project, page: Page) -> None:
+    numeral = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+    known = set(numeral.findall((pages.TEMPLATES / "report.html").read_text()))
+    for leaf in _leaves(_twin(base)):
+        known |= set(numeral.findall(" ".join(_written(leaf))))
+    shown = numeral.findall(page.text)
+    assert len(shown) > 800
+    assert [figure for figure in shown if figure not in known] == []
+
+
+def _leaves(told: Any) -> Iterator[Any]:
+    """Every value and key of what JSON held; of a list also how long it is."""
+    if isinstance(told, dict):
+        for key, value in told.items():
+            yield key
+            yield from _leaves(value)
+    elif isinstance(told, list):
+        yield len(told)
+        for value in told:
+            yield from _leaves(value)
+    else:
+        yield told
+
+
+def _written(leaf: Any) -> list[str]:
+    """A value in each way in which a page can write it."""
+    if isinstance(leaf, str):
+        return [leaf, leaf[:8]]
+    if leaf is None or isinstance(leaf, bool):
+        return []
+    digits = [f"{abs(leaf):,.{number}f}" for number in range(4)]
+    return [*digits, pages.percent(leaf), pages.seconds(leaf), pages.size(round(leaf)), pages.age(leaf)]
+
+
+def test_a_release_scored_before_its_curves_were_kept_has_a_report_without_them(project: Project) -> None:
+    config = _classic(project)
+    assert {"precision_recall", "distribution", "lift"} <= _twin(project)["trust"]["plots"].keys()
+    scores = files.read_json(config.scores)
+    files.write_json(
+        config.scores, {k: v for k, v in scores.items() if k not in ("precision_recall", "distribution")}
+    )
+    deployment.deploy(project.config(force=True), "without curves")
+    reporting.run(config)
+    assert not {"precision_recall", "distribution"} & _twin(project)["trust"]["plots"].keys()
+    assert "No curve of precision and recall" in _page(project).text
