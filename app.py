@@ -17,7 +17,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from attrition import __version__, answers, bodies, contract, following, keys, ledger, problems, tables
+from attrition import __version__, answers, bodies, contract, following, keys, ledger, pages, problems, tables
 from attrition.answers import RiskList
 from attrition.config import Config
 from attrition.following import KeptFile, Live, Served
@@ -29,7 +29,7 @@ HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 # a page that shows itself and nothing else
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"script-src {pages.script_source()}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 

@@ -1,10 +1,11 @@
 """Gather what the other stages wrote, and have it drawn: the report, the risk list, the confusion matrix.
 
-Reads   the live release, the current generation of ingesteddata/, diagnostics.json, the newest model.json and
-        scores.json, the run history
+Reads   the live release, the current generation of ingesteddata/, diagnostics.json, monitor.json, the newest
+        model.json and scores.json, the run history
         the lists of earlier runs (reports/<run>/list.zip), the team's table of actions (risk.plays)
-Writes  report.html, risklist.csv, risklist.json, shortlist.csv, confusionmatrix.png, first in
-        reports/<run>/, then at the fixed names; last reports/<run>/list.zip, for later runs to compare with
+Writes  report.html, report.pdf and report.json, which tell the same; risklist.csv, risklist.json,
+        shortlist.csv, confusionmatrix.png; all first in reports/<run>/, then at the fixed names;
+        last reports/<run>/list.zip, for later runs to compare with
 
 Example: python reporting.py
          python reporting.py --since 20260301T060002.481Z-4711   (what changed since the list of that run)
@@ -26,11 +27,15 @@ from attrition import (
     ledger,
     listfiles,
     lookback,
+    modelcard,
+    monitor,
     pages,
+    paper,
     plays,
     plots,
     releases,
     risklist,
+    sections,
     stage,
     tables,
     trends,
@@ -40,18 +45,25 @@ from attrition.config import PROJECT, Config
 from attrition.errors import DataError, ReleaseError, UsageError
 from attrition.keptlists import Kept
 from attrition.lookback import LookBack, Missed
-from attrition.pages import FEW_LEAVERS, Facts, Finding
 from attrition.plays import BANDS, Plays
 from attrition.plots import Picture
 from attrition.publisher import Edition
 from attrition.releases import Release
 from attrition.risklist import Entry
+from attrition.sections import FEW_LEAVERS, Facts, Finding
 from attrition.trends import Course
 
 KEPT_RUNS = 100
 RUNS_OF_A_TREND = 3
+SHOWN_RUNS = 20
+# clients of the short list that the report shows: the most that its size allows
+MOST_CLIENTS = (250, 100, 25, 5)
 # clients that the sentence of --since names of each group; --json has them all
 NAMED = 5
+# of columns of new rows, as attrition.shift says them
+LEVELS = ("none", "look", "act")
+# a whole run is the sum of its stages
+NOT_STAGES = ("fullprocess", "alerts")
 # what failed in fullprocess is told by the stage that failed; this one is just succeeding
 NOT_TOLD = ("fullprocess", "reporting")
 COMMANDS = {
@@ -164,9 +176,6 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
     scores, model = release.scores, json.loads(release.read("model.json"))
     diagnostics = _read_json(config.diagnostics, "diagnostics.py")
     newest = not_live(config, release)
-    pictures = [plots.confusion_picture(scores["confusion"], scores["threshold"])]
-    if scores["calibration"]:
-        pictures.append(plots.calibration_picture(scores["calibration"]))
     past = trends.past(generation.path("ingestionmetrics.csv"))
     risk, kept = config.settings.risk, keptlists.kept(config.reports)
     entries = risklist.rank(clients, risk, card, active, release.id, at, book, kept.last)
@@ -175,6 +184,9 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
     looked_back = why_missed(config, lookback.look_back(kept.lists, known))
     datasets = generations.datasets(generation)
     courses, fault = courses_of_runs(config)
+    columns = columns_then_and_now(config, release, diagnostics)
+    runs = stage_runs(ledger.entries(config.history))
+    typical = {column.column: column.typical for column in card.columns}
     found = [
         *failures(config),
         *fault,
@@ -184,7 +196,7 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
         *_findings_of_the_data(config, datasets, diagnostics, release, generation),
         *_findings_of_the_model(config, newest, model, scores),
     ]
-    return pages.Facts(
+    return Facts(
         run=config.run,
         at=at,
         practice=config.practice,
@@ -193,16 +205,19 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
         risk=config.settings.risk,
         release=release.facts,
         model=model,
+        typical=typical,
         scores=scores,
+        card=modelcard.facts(config.settings.model_card, model, scores),
         bands=card.bands,
         newest_model=newest or "the live one",
         generation=generation.manifest,
         datasets=datasets,
         past=past,
-        trend=trend(past),
-        course=picture_of_runs(courses),
         rejections=trends.rejections(generation.path("rejectedrows.csv")),
         diagnostics=diagnostics,
+        columns=columns,
+        stage_runs=runs,
+        courses=courses,
         entries=entries,
         short=short,
         gone=len(gone),
@@ -211,10 +226,12 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
         kept_list=listfiles.kept(
             clients, entries, short, table, kept.next_number, release.id, card.threshold, at
         ),
-        pictures=pictures,
-        importance=importance(model),
-        shapes=shapes(model, {column.column: column.typical for column in card.columns}),
-        findings=sorted(found, key=lambda finding: pages.LEVELS.index(finding.level)),
+        pictures={
+            **of_scores(scores),
+            **of_the_model(model, typical),
+            **of_the_runs(past, runs, courses, columns),
+        },
+        findings=sorted(found, key=lambda finding: sections.LEVELS.index(finding.level)),
         commands=[(config.command(command), meaning) for command, meaning in COMMANDS.items()],
         default_command=config.command("fullprocess.py"),
         diagnose_command=config.command("diagnostics.py"),
@@ -228,13 +245,26 @@ def draw(config: Config, facts: Facts) -> dict[Path, bytes]:
         config.short_list: listfiles.short_export(facts.clients, facts.short),
     }
     matrix = plots.confusion_matrix(facts.scores["confusion"], facts.scores["threshold"])
+    told, page = told_and_drawn(facts)
     return {
         config.confusion_matrix: plots.png(matrix),
         # the name of a dataset need not be UTF-8, a list that people open must be
         **{path: tables.export_columns(*table).encode("utf-8", "replace") for path, table in lists.items()},
         config.risk_facts: files.as_json(list_facts(facts)).encode("utf-8", "replace"),
-        config.report: pages.report(facts),
+        config.report: page,
+        config.report_pdf: paper.report(page.decode(), facts.pictures, facts.at),
+        config.report_facts: files.as_json(told).encode("utf-8", "replace"),
     }
+
+
+def told_and_drawn(facts: Facts) -> tuple[dict[str, Any], bytes]:
+    """The sections and the page that shows them, with as many clients as its size allows."""
+    for most in MOST_CLIENTS:
+        told = sections.told(facts, most)
+        page = pages.report(told, facts.pictures)
+        if len(page) <= pages.LARGEST_PAGE:
+            break
+    return told, page
 
 
 def list_facts(facts: Facts) -> dict[str, Any]:
@@ -296,17 +326,20 @@ def _row_of(place: Path, id_column: str, client: str) -> dict[str, str]:
         return next(dict(zip(header, row, strict=True)) for row in rows if row[at] == cell)
 
 
-def trend(past: trends.Past) -> Picture | None:
-    """The last ingestions as a picture, where there are enough of them to show a trend."""
-    runs = past.ingestions
-    if len(runs) < RUNS_OF_A_TREND:
-        return None
-    return plots.ingestions_picture(
-        [run.time for run in runs],
-        [run.rows_read for run in runs],
-        [run.rejected for run in runs],
-        [run.seconds for run in runs],
-    )
+def of_scores(scores: Mapping[str, Any]) -> dict[str, Picture]:
+    """How far to trust the model, as pictures by name; those left out of which nothing is known."""
+    confusion, threshold = scores["confusion"], scores["threshold"]
+    drawn = {"confusion": plots.confusion_picture(confusion, threshold)}
+    if (curve := scores.get("precision_recall")) and (average := scores["figures"]["pr_auc"]):
+        rate = scores["left"] / scores["rows"]
+        drawn["precision_recall"] = plots.precision_recall_picture(curve, average["value"], rate, confusion)
+    if counts := scores.get("distribution"):
+        drawn["distribution"] = plots.distribution_picture(counts, threshold)
+    if bins := scores["calibration"]:
+        drawn["calibration"] = plots.calibration_picture(bins)
+    if (deciles := scores.get("deciles", [])) and all(each["lift"] for each in deciles):
+        drawn["lift"] = plots.lift_picture(deciles)
+    return drawn
 
 
 def courses_of_runs(config: Config) -> tuple[list[Course], list[Finding]]:
@@ -317,26 +350,71 @@ def courses_of_runs(config: Config) -> tuple[list[Course], list[Finding]]:
         return [], [Finding("look", f"The course of the runs is not shown. {fault}")]
 
 
-def picture_of_runs(courses: Sequence[Course]) -> Picture | None:
-    """Where there are enough days to show a course."""
-    if max((len(course.periods) for course in courses), default=0) < RUNS_OF_A_TREND:
-        return None
-    return plots.courses_picture(courses)
-
-
-def importance(model: Mapping[str, Any]) -> Picture | None:
-    """The strongest columns as a picture; None where the model looks at none, or has no facts about it."""
+def of_the_model(model: Mapping[str, Any], typical: Mapping[str, float | str | None]) -> dict[str, Picture]:
+    """What the model looks at; nothing where it looks at no column, or has no facts about it."""
     features = model.get("importance", [])
     if not any(each["mean_effect"] for each in features):
-        return None
-    return plots.importance_picture(features)
+        return {}
+    return {"reasons": plots.reasons_picture(features, model.get("shapes", []), typical)}
 
 
-def shapes(model: Mapping[str, Any], typical: Mapping[str, float | str | None]) -> list[Picture]:
-    """The strongest columns' shapes, all at one scale, each with the typical value of a client who stayed."""
-    facts = model.get("shapes", [])
-    reach = plots.reach_of(facts)
-    return [plots.shape_picture(each, typical.get(each["feature"]), reach) for each in facts]
+def of_the_runs(
+    past: trends.Past,
+    runs: Mapping[str, Sequence[tuple[str, float]]],
+    courses: Sequence[Course],
+    columns: Sequence[Mapping[str, Any]],
+) -> dict[str, Picture]:
+    """All runs as a trend, or the last ones while there are too few days; and the columns of new rows."""
+    ingested = [asdict(run) for run in past.ingestions] if len(past.ingestions) >= RUNS_OF_A_TREND else []
+    long = {stage: times for stage, times in runs.items() if len(times) >= RUNS_OF_A_TREND}
+    drawn = {"trend": plots.trend_picture(ingested, long)} if ingested or long else {}
+    if max((len(course.periods) for course in courses), default=0) >= RUNS_OF_A_TREND:
+        drawn = {"trend": plots.courses_picture(courses)}
+    return {**drawn, "drift": plots.drift_picture(columns)} if columns else drawn
+
+
+def stage_runs(history: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, float]]]:
+    """Start and seconds of each stage's last runs that did something, the stage that takes longest first."""
+    runs: dict[str, list[tuple[str, float]]] = {}
+    for entry in history:
+        if entry["status"] in ledger.FINISHED and entry["status"] != "nothing to do":
+            runs.setdefault(entry["stage"], []).append((entry["started"], entry["seconds"]))
+    last = {stage: times[-SHOWN_RUNS:] for stage, times in runs.items() if stage not in NOT_STAGES}
+    return dict(sorted(last.items(), key=lambda item: -sum(took for _, took in item[1]) / len(item[1])))
+
+
+def columns_then_and_now(
+    config: Config, release: Release, diagnostics: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """The columns of the rows that the live release met beside those of its training, the gravest first.
+
+    None where it met no row, or nothing is diagnosed of them, or it was trained before this was kept.
+    """
+    met = diagnostics and diagnostics["drift"] and diagnostics["drift"]["inputs"]
+    record = monitor.read(config.monitor).records.get(release.id)
+    if not met or record is None or not record.inputs or "reference.json" not in release.facts["files"]:
+        return []
+    from attrition import arrivals, beside
+
+    profile = json.loads(release.read("reference.json")).get("profile")
+    if not profile:
+        return []
+    try:
+        columns = beside.columns(profile, arrivals.from_json(record.inputs))
+    except DataError:
+        # the next look at new rows begins it anew, and says so
+        return []
+    verdicts = {each["column"]: each for each in met["columns"]}
+    judged = [each for each in columns if each["column"] in verdicts]
+    order = {each["column"]: (-LEVELS.index(each["level"]), each["p_value"]) for each in met["columns"]}
+    return [
+        {**each, "words": _word(config, each["column"]), "level": verdicts[each["column"]]["level"]}
+        for each in sorted(judged, key=lambda each: order[each["column"]])
+    ]
+
+
+def _word(config: Config, column: str) -> str:
+    return "the score" if column == "score" else config.clients.word(column)
 
 
 def not_live(config: Config, release: Release) -> str | None:

@@ -86,6 +86,8 @@ def run(config: Config) -> Scored:
         "calibration": scores.calibration(outcome, probability),
         "losses": drift.counted(outcome, probability, threshold),
         "deciles": scores.deciles(outcome, probability, ids, seed),
+        "precision_recall": scores.precision_recall(outcome, probability),
+        "distribution": scores.distribution(outcome, probability),
         "warnings": warnings,
     }
     card = modelcard.facts(config.settings.model_card, facts, facts_of_score)

@@ -35,11 +35,12 @@ def reason_to_train(config: Config, live: Release, record: Record) -> str | None
 def asks(settings: Retraining, record: Record, rows: int) -> str | None:
     """Why moved inputs or new labels ask for a challenger of a model fitted on `rows` rows, as a sentence.
 
-    A refused challenger sets the mark anew: else each dataset after it would have one more trained, and
-    every look at the test rows makes it harder for a good one to be proven better.
+    A refused challenger sets the mark anew, and inputs that moved ask once: else each dataset would have
+    one more trained, and every look at the test rows makes it harder for a good one to be proven better.
     """
     new = record.labels - record.tried
-    if record.shift and record.shift["level"] == "act" and new >= settings.enough_labels:
+    acts = record.shift and record.shift["level"] == "act" and not record.tried
+    if record.shift and acts and new >= settings.enough_labels:
         told = "; ".join(record.shift["sentences"])
         return f"Inputs: {told}. There are {new:,} new labelled rows to learn from."
     if new >= (settings.growth - 1) * (rows + record.tried):

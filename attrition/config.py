@@ -127,6 +127,8 @@ class Config:
 
     confusion_matrix = Kept("reporting", "model_folder", "confusionmatrix.png")
     report = Kept("reporting", "model_folder", "report.html")
+    report_pdf = Kept("reporting", "model_folder", "report.pdf")
+    report_facts = Kept("reporting", "model_folder", "report.json")
     risk_list = Kept("reporting", "model_folder", "risklist.csv")
     risk_facts = Kept("reporting", "model_folder", "risklist.json")
     short_list = Kept("reporting", "model_folder", "shortlist.csv")

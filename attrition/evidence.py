@@ -84,8 +84,10 @@ def look(config: Config, contract: Contract, what: News, live: Release, record: 
             live.id,
         )
         return replace(record, counted=what.generation.id)
-    rows, card = table[fresh], scorecard.load(live.read("scorecard.json"))
+    rows, card = table[fresh.rows], scorecard.load(live.read("scorecard.json"))
     outcome, log_odds = contracts.outcomes(config.clients, rows), card.log_odds(rows)
+    # an outcome that comes later is a new label, but brings no new inputs
+    news_of_inputs = fresh.inputs[fresh.rows]
     known, settings, at = outcome == outcome, config.settings.drift, stage.now()
     facts = _reference(live)
     before = deployed(facts, live, card.threshold)
@@ -104,7 +106,7 @@ def look(config: Config, contract: Contract, what: News, live: Release, record: 
         risk=drift.as_json(risk),
         drift=asdict(alarm) if alarm else None,
         losses={name: asdict(loss) for name, loss in losses.items()},
-        **_inputs(config.clients, facts, record, rows, log_odds),
+        **_inputs(config.clients, facts, record, rows[news_of_inputs], log_odds[news_of_inputs]),
         expected=asdict(hoped) if hoped else record.expected,
         live_score=_live_score(config, live, card, rows[known], outcome[known], at),
     )
@@ -139,7 +141,7 @@ def held_out(
         return none
     seed = config.settings.training.seed
     drawn = [zlib.crc32(f"{seed}:{client}".encode()) % ONE_IN == 0 for client in labelled[config.clients.id]]
-    aside = fresh & np.array(drawn)
+    aside = fresh.rows & np.array(drawn)
     left = contracts.outcomes(config.clients, labelled[aside])
     return aside if aside.sum() >= FEWEST_HELD_OUT and 0 < left.sum() < len(left) else none
 

@@ -40,6 +40,14 @@ class News:
         return self.generation.id != self.finished
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """New rows, and those new without their outcome: an outcome that comes later brings no new inputs."""
+
+    rows: "NDArray[np.bool_]"
+    inputs: "NDArray[np.bool_]"
+
+
 def look(config: Config) -> News:
     generation = generations.require_current(config)
     last = ledger.last_finished(config.history, "fullprocess")
@@ -69,31 +77,34 @@ def table(contract: Contract, news: News) -> "pd.DataFrame":
 
 def unseen(
     config: Config, contract: Contract, table: "pd.DataFrame", known: Collection[str]
-) -> "NDArray[np.bool_] | None":
-    """Which rows of the current table none of these generations had, shape (rows,).
+) -> Unseen | None:
+    """Which rows of the current table none of these generations had; None where one of them is gone.
 
     A row is known by client, model columns and outcome, however many times it stands there: a correction of
-    another column, or another name of its dataset, does not make it new. None where a generation is gone.
+    another column, or another name of its dataset, does not make it new.
     """
     import numpy as np
     import pandas as pd
 
     clients = config.clients
     columns = [clients.id, *clients.numeric, *clients.categorical, clients.target]
-    here = pd.util.hash_pandas_object(table[columns], index=False)
-    often = pd.Series(dtype=np.int64)
     try:
-        for generation_id in sorted(known):
-            edition = publisher.read(generations.shelf(config), generation_id)
-            there = pd.util.hash_pandas_object(
-                generations.table(contract, edition)[columns], index=False
-            ).value_counts()
-            often = there.combine(often, max, fill_value=0)
+        editions = [publisher.read(generations.shelf(config), each) for each in sorted(known)]
+        tables = [generations.table(contract, edition)[columns] for edition in editions]
     except DataError:
         return None
-    time = here.groupby(here, sort=False).cumcount()
-    fresh: NDArray[np.bool_] = (time >= here.map(often).fillna(0)).to_numpy()
-    return fresh
+
+    def beyond(kept: Sequence[str]) -> "NDArray[np.bool_]":
+        here = pd.util.hash_pandas_object(table[[*kept]], index=False)
+        often = pd.Series(dtype=np.int64)
+        for each in tables:
+            there = pd.util.hash_pandas_object(each[[*kept]], index=False).value_counts()
+            often = there.combine(often, max, fill_value=0)
+        time = here.groupby(here, sort=False).cumcount()
+        fresh: NDArray[np.bool_] = (time >= here.map(often).fillna(0)).to_numpy()
+        return fresh
+
+    return Unseen(beyond(columns), beyond(columns[:-1]))
 
 
 def _new_datasets(config: Config, generation: Edition, finished: str | None) -> list[str]:

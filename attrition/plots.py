@@ -12,20 +12,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
+
+    Part = Figure | SubFigure
 
     from attrition.trends import Course
 
 # an SVG of many points can outgrow the picture of it
 LARGEST_SVG = 150_000
 PNG_DPI = 150
+# on paper, where a figure is some 9 cm wide
+PRINT_DPI = 130
 # roles of colours: what is drawn, and what a reader with a dark screen sees instead
-INK, MUTED, LINE, ACCENT = "#1d2530", "#566070", "#d5dae1", "#2f5f8f"
-DARK = {INK: "#e6e9ee", MUTED: "#a3adba", LINE: "#3a4350", ACCENT: "#7fb2e5"}
+INK, MUTED, LINE, ACCENT, SECOND = "#1d2530", "#566070", "#d5dae1", "#2f5f8f", "#a8520a"
+DARK = {INK: "#e6e9ee", MUTED: "#a3adba", LINE: "#3a4350", ACCENT: "#7fb2e5", SECOND: "#f0a35c"}
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -58,6 +62,8 @@ Z95 = 1.959964
 MOST_FEATURES = 10
 # more points than these make a line of their own
 MOST_MARKED = 30
+MOST_STRIPS = 3
+MOST_COLUMNS, COLUMNS_A_ROW = 12, 4
 LONGEST_LABEL = 28
 MISSING = "missing"
 # with a greatest value so many times the middle one, all others would be squeezed into a corner
@@ -66,11 +72,25 @@ SKEWED = 10
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure ready for a page: a data URI, what it says for who cannot see it, and how to read it."""
+    """A figure ready for a page: a data URI, what it says for who cannot see it, and how to read it.
+
+    `printed` is the same as a PNG for paper.
+    """
 
     uri: str
     alt: str
     reading: str
+    printed: bytes
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One line of a trend: a value for each run, and the greatest as it is written beside it."""
+
+    title: str
+    times: Sequence[str]
+    values: Sequence[float]
+    most: str
 
 
 def confusion_matrix(confusion: Mapping[str, int], threshold: float) -> "Figure":
@@ -150,40 +170,286 @@ def calibration_picture(bins: Sequence[Mapping[str, float]]) -> Picture:
     return picture(calibration(bins), f"Calibration. {'; '.join(steps)}.", reading)
 
 
-def ingestions(
-    times: Sequence[str], read: Sequence[int], rejected: Sequence[int], seconds: Sequence[float]
+def precision_recall(
+    curve: Mapping[str, Sequence[float]], average: float, rate: float, used: tuple[float, float]
 ) -> "Figure":
-    """Strips of bars over the same runs, the newest last; the greatest value of each is written beside it."""
-    shares = [_percent(bad, rows) for bad, rows in zip(rejected, read, strict=True)]
-    strips = (
-        ("rows read", read, f"{max(read):,}"),
-        ("rejected, % of rows read", shares, f"{max(shares):.1f}%"),
-        ("time", seconds, _seconds(max(seconds))),
-    )
-    with _style("white"):
-        figure = _figure(4.6, 2.7)
-        for axes, (title, values, most) in zip(figure.subplots(3, sharex=True), strips, strict=True):
-            axes.bar(range(len(values)), values, width=0.7, color=ACCENT, linewidth=0)
-            axes.set_title(title, fontsize=9.5, fontweight="normal", color=MUTED, pad=4)
-            axes.set(ylim=(0, max(*values, 1e-9)), xlim=(-0.6, max(len(values), 8) - 0.4))
-            axes.set_yticks([max(values)], [most])
-            axes.spines[["top", "left", "right"]].set_visible(False)
-        ends = axes.set_xticks([0, len(times) - 1], [_minute(times[0]), _minute(times[-1])])
-        for tick, side in zip(ends, ("left", "right"), strict=True):
-            tick.label1.set_horizontalalignment(side)
+    """Precision over recall of each threshold, beside the share of leavers; `used` is (recall, precision)."""
+    import numpy as np
+    from sklearn.metrics import PrecisionRecallDisplay
+
+    # the curve's last point is no threshold's: nobody is flagged, and all of them left
+    precision, recall = np.array([*curve["precision"], 1.0]), np.array([*curve["recall"], 0.0])
+    with _style("whitegrid"):
+        figure = _figure(4.6, 4.1)
+        axes = figure.subplots()
+        display = PrecisionRecallDisplay(
+            precision, recall, average_precision=average, prevalence_pos_label=rate
+        )
+        chance = {"color": MUTED, "linestyle": "--", "label": f"no skill ({rate:.2f})"}
+        drawn = {"color": ACCENT, "linewidth": 1.8, "label": f"model (average precision {average:.2f})"}
+        display.plot(axes, curve_kwargs=drawn, plot_chance_level=True, chance_level_kw=chance)
+        axes.plot(*used, "D", color=SECOND, markersize=8, label="threshold in use")
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="auto")
+        axes.set(xlabel="recall: share of leavers who are flagged", ylabel="precision: share who left")
+        axes.set_title("Precision and recall")
+        axes.legend(frameon=False, loc="best")
     return figure
 
 
-def ingestions_picture(
-    times: Sequence[str], read: Sequence[int], rejected: Sequence[int], seconds: Sequence[float]
+def precision_recall_picture(
+    curve: Mapping[str, Sequence[float]], average: float, rate: float, confusion: Mapping[str, int]
 ) -> Picture:
-    steps = (
-        f"{_minute(time)} {rows:,} read, {_percent(bad, rows):.1f}% rejected, {_seconds(took)}"
-        for time, rows, bad, took in zip(times, read, rejected, seconds, strict=True)
+    """`average` is the average precision, `rate` the share of leavers; the confusion is at the threshold."""
+    flagged = confusion["true_positive"] + confusion["false_positive"]
+    recall = confusion["true_positive"] / (confusion["true_positive"] + confusion["false_negative"])
+    precision = confusion["true_positive"] / flagged if flagged else 1.0
+    steps = "; ".join(
+        f"recall {100 * r:.0f}%, precision {100 * p:.0f}%"
+        for r, p in _spread(curve["recall"], curve["precision"])
     )
-    alt = f"Ingestions, the newest last. {'; '.join(steps)}."
+    alt = (
+        f"Precision and recall over all thresholds, average precision {average:.2f}, no skill {rate:.2f}. "
+        f"{steps}. "
+        f"At the threshold in use: recall {100 * recall:.0f}%, precision {100 * precision:.0f}%."
+    )
+    reading = (
+        "The further above the dashed line, the more of those flagged leave; "
+        "the diamond is the threshold in use."
+    )
+    return picture(precision_recall(curve, average, rate, (recall, precision)), alt, reading)
+
+
+def _spread(*columns: Sequence[float]) -> list[tuple[float, ...]]:
+    """Up to six rows of columns that are read aloud, the first and the last included."""
+    rows = list(zip(*columns, strict=True))
+    return [rows[at * (len(rows) - 1) // 5] for at in range(6)] if len(rows) > 6 else rows
+
+
+def lift(deciles: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Lift of each tenth of the rows with its 95 % interval, the likeliest first, beside no skill."""
+    places = [each["decile"] for each in deciles]
+    lifts = [each["lift"]["value"] for each in deciles]
+    reach = [
+        [each["lift"]["value"] - each["lift"]["low"] for each in deciles],
+        [each["lift"]["high"] - each["lift"]["value"] for each in deciles],
+    ]
+    with _style("whitegrid"):
+        figure = _figure(4.6, 4.1)
+        axes = figure.subplots()
+        axes.bar(places, lifts, width=0.7, color=ACCENT, linewidth=0, label="lift, with 95% interval")
+        axes.errorbar(places, lifts, reach, fmt="none", ecolor=INK, capsize=3)
+        axes.axhline(1, color=SECOND, linestyle="--", label="no skill: 1")
+        axes.set_xticks(places)
+        axes.grid(False, axis="x")
+        axes.set(ylim=(0, None), ylabel="rate of leaving, times that of all")
+        axes.set_xlabel("tenth of the test rows, the likeliest to leave first")
+        axes.set_title(f"Lift: {_rows(sum(each['rows'] for each in deciles))}")
+        axes.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def lift_picture(deciles: Sequence[Mapping[str, Any]]) -> Picture:
+    steps = (
+        f"tenth {each['decile']}: {each['lift']['value']:.1f} "
+        f"({each['lift']['low']:.1f} to {each['lift']['high']:.1f})"
+        for each in deciles
+    )
+    first = deciles[0]
+    reading = (
+        f"Of the tenth that the model calls likeliest to leave, {first['lift']['value']:.1f} times as many "
+        "left as of all; a list at random has 1 everywhere."
+    )
+    return picture(lift(deciles), f"Lift by tenth of the test rows. {'; '.join(steps)}.", reading)
+
+
+def distribution(counts: Mapping[str, Sequence[float]], threshold: float) -> "Figure":
+    """Probabilities of those who left above, of those who stayed below, in % of each group."""
+    edges = [100 * edge for edge in counts["edges"]]
+    groups = (("left", "left", ACCENT), ("stayed", "stayed", MUTED))
+    with _style("whitegrid"):
+        figure = _figure(4.6, 4.1)
+        panels = figure.subplots(2, sharex=True, sharey=True)
+        figure.suptitle(
+            "Probability by outcome", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK
+        )
+        for axes, (key, word, colour) in zip(panels, groups, strict=True):
+            shares = [_percent(int(count), int(sum(counts[key]))) for count in counts[key]]
+            widths = [high - low for low, high in zip(edges, edges[1:], strict=False)]
+            axes.bar(edges[:-1], shares, widths, align="edge", color=colour, edgecolor="none")
+            axes.axvline(100 * threshold, color=SECOND, linestyle="--")
+            title = f"{word}: {_rows(int(sum(counts[key])))}"
+            axes.set_title(title, fontsize=9.5, fontweight="normal", color=MUTED, pad=4)
+            axes.set(xlim=(0, 100), ylabel="% of them")
+        axes.set_xlabel("probability of leaving, %; dashed: threshold")
+    return figure
+
+
+def distribution_picture(counts: Mapping[str, Sequence[float]], threshold: float) -> Picture:
+    def told(key: str) -> str:
+        all_rows, below = (
+            int(sum(counts[key])),
+            zip(counts["edges"], counts["edges"][1:], counts[key], strict=False),
+        )
+        steps = (f"{100 * low:.0f} to {100 * high:.0f}%: {int(n):,}" for low, high, n in below if n)
+        return f"{_rows(all_rows)}: {', '.join(steps) or 'none'}"
+
+    alt = (
+        f"Probability by outcome, threshold {100 * threshold:.0f}%. "
+        f"Left, {told('left')}. Stayed, {told('stayed')}."
+    )
+    reading = (
+        "The less both shapes overlap, the better the model tells them apart; right of the dashes is flagged."
+    )
+    return picture(distribution(counts, threshold), alt, reading)
+
+
+def drift(columns: Sequence[Mapping[str, Any]]) -> "Figure":
+    """A small panel for each column: shares of the training rows, and of the new rows beside them."""
+    shown = columns[:MOST_COLUMNS]
+    across = min(COLUMNS_A_ROW, max(2, len(shown)))
+    down = -(-len(shown) // across)
+    with _style("white"):
+        figure = _figure(2.35 * across, 0.8 + 1.5 * down)
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, each in zip(panels, shown, strict=False):
+            _then_and_now(axes, each)
+        for axes in panels[len(shown) :]:
+            axes.set_visible(False)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False)
+        title = f"New rows beside training rows, % in each bin: {shown[0]['rows']:,} new"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    return figure
+
+
+def _then_and_now(axes: "Axes", each: Mapping[str, Any]) -> None:
+    places = range(len(each["bins"]))
+    then, now = ([100 * share for share in each[side]] for side in ("then", "now"))
+    axes.bar(
+        [at - 0.2 for at in places], then, width=0.38, color=LINE, edgecolor=MUTED, label="training rows"
+    )
+    axes.bar([at + 0.2 for at in places], now, width=0.38, color=ACCENT, label="new rows")
+    title = f"{_label(each['words'], 22)}: {each['level']}"
+    weight = "normal" if each["level"] == "none" else "bold"
+    axes.set_title(title, fontsize=9, fontweight=weight, color=INK, pad=4)
+    axes.set_xticks([0, len(each["bins"]) - 1], [_end(each, 0), _end(each, -1)], fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _end(each: Mapping[str, Any], at: int) -> str:
+    """The name of the first or the last bin."""
+    name = each["bins"][at]
+    if isinstance(name, str):
+        return _label(name, 9)
+    if name is None:
+        return "higher"
+    return f"to {_told(name)}"
+
+
+def drift_picture(columns: Sequence[Mapping[str, Any]]) -> Picture:
+    """`columns` as of attrition.beside, with `words` and the verdict's `level`, the gravest first."""
+    shown = columns[:MOST_COLUMNS]
+    steps = "; ".join(f"{_label(each['words'])}: {each['level']}, {_most_moved(each)}" for each in shown)
+    others = len(columns) - len(shown)
+    reading = (
+        "Where both bars of each pair are alike, the column is as it was; the verdict is in the title."
+        + (f" Other columns, less moved: {others:,}." if others else "")
+    )
+    return picture(drift(columns), f"New rows beside training rows, by column. {steps}.", reading)
+
+
+def _most_moved(each: Mapping[str, Any]) -> str:
+    then, now = each["then"], each["now"]
+    at = max(range(len(then)), key=lambda place: abs(now[place] - then[place]))
+    name = each["bins"][at]
+    place = name if isinstance(name, str) else "highest bin" if name is None else f"bin up to {_told(name)}"
+    return f"{_label(place)} {100 * then[at]:.0f}% then, {100 * now[at]:.0f}% now"
+
+
+def trend(strips: Sequence[Sequence[Strip]], titles: Sequence[str]) -> "Figure":
+    """Columns of strips of bars over runs, the newest last; the greatest value is written beside each."""
+    with _style("white"):
+        figure = _figure(4.6 * len(strips), 3.1)
+        parts = figure.subfigures(1, len(strips), squeeze=False)[0]
+        for part, title, column in zip(parts, titles, strips, strict=True):
+            part.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
+            # a strip is as high in a short column as in a full one
+            panels = part.subplots(MOST_STRIPS, squeeze=False)[:, 0]
+            for axes, strip in zip(panels, column, strict=False):
+                _strip(axes, strip)
+            for axes in panels[len(column) :]:
+                axes.set_visible(False)
+    return figure
+
+
+def _strip(axes: "Axes", strip: Strip) -> None:
+    sides: list[Literal["left", "right"]] = ["left", "right"]
+    values = strip.values
+    axes.bar(range(len(values)), values, width=0.7, color=ACCENT, linewidth=0)
+    axes.set_title(strip.title, fontsize=9.5, fontweight="normal", color=MUTED, pad=4)
+    axes.set(ylim=(0, max(*values, 1e-9)), xlim=(-0.6, max(len(values), 8) - 0.4))
+    axes.set_yticks([max(values)], [strip.most])
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    ends = axes.set_xticks(
+        [0, len(values) - 1], [_minute(strip.times[0]), _minute(strip.times[-1])], fontsize=8
+    )
+    for tick, side in zip(ends, sides, strict=True):
+        tick.label1.set_horizontalalignment(side)
+
+
+def trend_picture(
+    ingested: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequence[tuple[str, float]]]
+) -> Picture:
+    """`ingested` and the runs of `stages`, as (started, seconds), have the newest last; one may be empty."""
+    columns = [_of_ingestions(ingested), _of_stages(stages)]
+    titles = ["Ingestions", "Time of stages"]
+    there = [at for at, column in enumerate(columns) if column]
+    alt = " ".join(told for told in (_ingestions_told(ingested), _stages_told(stages)) if told)
     reading = "One bar a run, the newest last. The figure beside a strip is its greatest value."
-    return picture(ingestions(times, read, rejected, seconds), alt, reading)
+    return picture(trend([columns[at] for at in there], [titles[at] for at in there]), alt, reading)
+
+
+def _of_ingestions(ingested: Sequence[Mapping[str, Any]]) -> list[Strip]:
+    if not ingested:
+        return []
+    times = [each["time"] for each in ingested]
+    shares = [_percent(each["rejected"], each["rows_read"]) for each in ingested]
+    read, seconds = [each["rows_read"] for each in ingested], [each["seconds"] for each in ingested]
+    return [
+        Strip("rows read", times, read, f"{max(read):,}"),
+        Strip("rejected, % of rows read", times, shares, f"{max(shares):.1f}%"),
+        Strip("time, s", times, seconds, _seconds(max(seconds))),
+    ]
+
+
+def _of_stages(stages: Mapping[str, Sequence[tuple[str, float]]]) -> list[Strip]:
+    return [
+        Strip(
+            f"{name}, s",
+            [at for at, _ in runs],
+            [took for _, took in runs],
+            _seconds(max(t for _, t in runs)),
+        )
+        for name, runs in list(stages.items())[:MOST_STRIPS]
+    ]
+
+
+def _ingestions_told(ingested: Sequence[Mapping[str, Any]]) -> str:
+    steps = (
+        f"{_minute(each['time'])} {each['rows_read']:,} read, "
+        f"{_percent(each['rejected'], each['rows_read']):.1f}% rejected, {_seconds(each['seconds'])}"
+        for each in ingested
+    )
+    return f"Ingestions, the newest last. {'; '.join(steps)}." if ingested else ""
+
+
+def _stages_told(stages: Mapping[str, Sequence[tuple[str, float]]]) -> str:
+    steps = (
+        f"{name}: {', '.join(_seconds(took) for _, took in runs)}"
+        for name, runs in list(stages.items())[:MOST_STRIPS]
+    )
+    return f"Time of stages, the newest last. {'; '.join(steps)}." if stages else ""
 
 
 def courses(told: "Sequence[Course]") -> "Figure":
@@ -222,63 +488,92 @@ def courses_picture(told: "Sequence[Course]") -> Picture:
     return picture(courses(told), f"All runs. {'; '.join(steps)}.", reading)
 
 
-def importance(features: Sequence[Mapping[str, Any]]) -> "Figure":
-    """A bar for each of the strongest columns, mean size of its effect in log-odds, the largest on top."""
-    shown = features[:MOST_FEATURES]
+def reasons(
+    features: Sequence[Mapping[str, Any]],
+    shapes: Sequence[Mapping[str, Any]],
+    typical: Mapping[str, float | str | None],
+) -> "Figure":
+    """Bars for the strongest columns, mean size of the effect in log-odds; and the shapes of the first few.
+
+    A shape has `feature`, `words`, `points` (None: missing), `effects` and `errors` (standard errors; None
+    without any); each is drawn at the same scale, with its 95 % interval.
+    """
     with _style("whitegrid"):
-        figure = _figure(4.8, 1.0 + 0.27 * len(shown))
-        axes = figure.subplots()
-        sizes = [each["mean_effect"] for each in shown]
-        bars = axes.barh(range(len(shown)), sizes, height=0.65, color=ACCENT, linewidth=0)
-        axes.bar_label(bars, [f"{size:.3f}" for size in sizes], padding=4, color=INK, fontsize=9)
-        axes.set_yticks(range(len(shown)), [_label(each["words"]) for each in shown])
-        axes.grid(False, axis="y")
-        axes.set(xlim=(0, 1.2 * max(sizes)), ylim=(len(shown) - 0.4, -0.6))
-        axes.set(xlabel="mean size of the effect, in log-odds", title="Overall reasons")
+        if not shapes:
+            figure = _figure(4.8, _importance_height(features))
+            _importance(figure, features)
+            return figure
+        down = (len(shapes) + 2) // 2
+        figure = _figure(9.2, 3.6 * down)
+        parts = figure.subfigures(down, 2, squeeze=False, wspace=0.03, hspace=0.03).ravel()
+        _importance(parts[0], features)
+        reach = reach_of(shapes)
+        for part, each in zip(parts[1:], shapes, strict=False):
+            _shape(part, each, typical.get(each["feature"]), reach)
     return figure
 
 
-def importance_picture(features: Sequence[Mapping[str, Any]]) -> Picture:
+def reasons_picture(
+    features: Sequence[Mapping[str, Any]],
+    shapes: Sequence[Mapping[str, Any]],
+    typical: Mapping[str, float | str | None],
+) -> Picture:
     shown = features[:MOST_FEATURES]
-    steps = (f"{_label(each['words'])} {each['mean_effect']:.3f}" for each in shown)
-    alt = f"Overall reasons, mean size of the effect in log-odds. {'; '.join(steps)}."
+    steps = "; ".join(f"{_label(each['words'])} {each['mean_effect']:.3f}" for each in shown)
+    told = [shape_told(each, typical.get(each["feature"])) for each in shapes]
+    alt = " ".join([f"Overall reasons, mean size of the effect in log-odds. {steps}.", *told])
     others = len(features) - len(shown)
     reading = (
-        "How far a column moves a client's risk on average, up or down; 0.7 is about twice or half the odds."
+        "Bars: how far a column moves a client's risk on average, up or down; "
+        "0.7 is about twice or half the odds."
         + (f" Other columns, each weaker: {others:,}." if others else "")
+        + (" Shapes: " + "; ".join(_typical_told(each, typical) for each in shapes) + "." if shapes else "")
+        + (" Above 0, or right of it, is associated with higher risk; not a cause." if shapes else "")
     )
-    return picture(importance(features), alt, reading)
+    return picture(reasons(features, shapes, typical), alt, reading)
 
 
-def shape(facts: Mapping[str, Any], typical: float | str | None, reach: float) -> "Figure":
-    """Effect of each value of one column in log-odds, drawn from -reach to +reach, with its 95 % interval.
-
-    `facts` has `words`, `points` (None: missing), `effects` and `errors` (standard errors; None without any).
-    """
-    words = _label(facts["words"])
-    with _style("whitegrid"):
-        figure = _figure(3.8, 3.3)
-        figure.suptitle(f"Shape: {words}", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
-        if _of_categories(facts):
-            _categories(figure, facts, typical, reach)
-        else:
-            _numbers(figure, facts, typical, reach)
-    return figure
+def _typical_told(facts: Mapping[str, Any], typical: Mapping[str, float | str | None]) -> str:
+    return f"{_label(facts['words'])}, against the typical {_told(typical.get(facts['feature']))} (diamond)"
 
 
-def shape_picture(facts: Mapping[str, Any], typical: float | str | None, reach: float) -> Picture:
-    words, usual = _label(facts["words"]), _told(typical)
+def shape_told(facts: Mapping[str, Any], typical: float | str | None) -> str:
+    """A shape in words: the effect at each of its values."""
     steps = (
         f"{_told(value)}: {effect:+.2f}" + (f" (±{half:.2f})" if facts["errors"] else "")
         for value, effect, half in zip(facts["points"], facts["effects"], _halves(facts), strict=True)
     )
-    alt = f"Shape of {words}, effect in log-odds at each value. {'; '.join(steps)}. Typical: {usual}, at 0."
-    above, below = ("Right of", "left of") if _of_categories(facts) else ("Above", "below")
-    reading = (
-        f"{above} 0: associated with higher risk than the typical client who stayed ({usual}, the diamond), "
-        f"{below} 0 with lower; not a cause."
+    words = _label(facts["words"])
+    return (
+        f"Shape of {words}, effect in log-odds at each value. {'; '.join(steps)}. "
+        f"Typical: {_told(typical)}, at 0."
     )
-    return picture(shape(facts, typical, reach), alt, reading)
+
+
+def _importance_height(features: Sequence[Mapping[str, Any]]) -> float:
+    return 1.0 + 0.27 * len(features[:MOST_FEATURES])
+
+
+def _importance(figure: "Part", features: Sequence[Mapping[str, Any]]) -> None:
+    shown = features[:MOST_FEATURES]
+    axes = figure.subplots()
+    sizes = [each["mean_effect"] for each in shown]
+    bars = axes.barh(range(len(shown)), sizes, height=0.65, color=ACCENT, linewidth=0)
+    axes.bar_label(bars, [f"{size:.3f}" for size in sizes], padding=4, color=INK, fontsize=9)
+    axes.set_yticks(range(len(shown)), [_label(each["words"]) for each in shown])
+    axes.grid(False, axis="y")
+    axes.set(xlim=(0, 1.25 * max(sizes)), ylim=(len(shown) - 0.4, -0.6))
+    axes.set(xlabel="mean size of the effect, in log-odds")
+    figure.suptitle("Overall reasons", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
+
+
+def _shape(figure: "Part", facts: Mapping[str, Any], typical: float | str | None, reach: float) -> None:
+    words = _label(facts["words"])
+    figure.suptitle(f"Shape: {words}", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
+    if _of_categories(facts):
+        _categories(figure, facts, typical, reach)
+    else:
+        _numbers(figure, facts, typical, reach)
 
 
 def reach_of(shapes: Sequence[Mapping[str, Any]]) -> float:
@@ -292,7 +587,7 @@ def _of_categories(facts: Mapping[str, Any]) -> bool:
     return any(isinstance(value, str) for value in facts["points"])
 
 
-def _numbers(figure: "Figure", facts: Mapping[str, Any], typical: Any, reach: float) -> None:
+def _numbers(figure: "Part", facts: Mapping[str, Any], typical: Any, reach: float) -> None:
     """A line with its band; a missing number has a narrow panel of its own."""
     found = dict(zip(facts["points"], zip(facts["effects"], _halves(facts), strict=True), strict=True))
     missing = found.pop(None, None)
@@ -321,7 +616,7 @@ def _numbers(figure: "Figure", facts: Mapping[str, Any], typical: Any, reach: fl
         panel.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
 
 
-def _categories(figure: "Figure", facts: Mapping[str, Any], typical: Any, reach: float) -> None:
+def _categories(figure: "Part", facts: Mapping[str, Any], typical: Any, reach: float) -> None:
     """A bar for each category, the most frequent on top."""
     axes, places = figure.subplots(), range(len(facts["points"]))
     whiskers: dict[str, Any] = (
@@ -382,10 +677,10 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     return (middle - half) / (1 + Z95**2 / count), (middle + half) / (1 + Z95**2 / count)
 
 
-def png(figure: "Figure") -> bytes:
+def png(figure: "Figure", dpi: int = PNG_DPI) -> bytes:
     stream = BytesIO()
     with _any_alphabet():
-        figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+        figure.savefig(stream, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return stream.getvalue()
 
 
@@ -406,9 +701,12 @@ def svg(figure: "Figure") -> bytes:
 
 def picture(figure: "Figure", alt: str, reading: str) -> Picture:
     drawn, kind = svg(figure), "svg+xml"
+    # its places are found: the second drawing need not look for them again
+    figure.set_layout_engine("none")
+    printed = png(figure, PRINT_DPI)
     if len(drawn) > LARGEST_SVG:
-        drawn, kind = png(figure), "png"
-    return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode()}", alt, reading)
+        drawn, kind = printed, "png"
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode()}", alt, reading, printed)
 
 
 def _day(period: str) -> datetime:

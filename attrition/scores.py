@@ -24,6 +24,8 @@ RESAMPLES = 1000
 # a perfect model, though every resample of them is perfect too. A thousand rows do not feel it
 GHOST = 0.5
 CELLS_AT_ONCE = 2_000_000
+CURVE_POINTS = 100
+DISTRIBUTION_BINS = 20
 LEAST_IN_BIN = 10
 CERTAIN = 1e-15
 CLIPPED = 35.0
@@ -171,6 +173,32 @@ def deciles(
         for at in range(10)
         if rows[:, at].any()
     ]
+
+
+def precision_recall(outcome: Floats, probability: Floats) -> dict[str, list[float]] | None:
+    """Precision and recall at up to CURVE_POINTS thresholds, the lowest first; None where nobody left.
+
+    `outcome` and `probability` have shape (rows,). The thresholds are evenly spaced among the different
+    probabilities, the least and the greatest included.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    if not outcome.any():
+        return None
+    precision, recall, threshold = precision_recall_curve(outcome, probability)
+    at = np.unique(np.linspace(0, len(threshold) - 1, CURVE_POINTS).round().astype(int))
+    curve = {"threshold": threshold, "precision": precision, "recall": recall}
+    return {name: values[at].tolist() for name, values in curve.items()}
+
+
+def distribution(outcome: Floats, probability: Floats) -> dict[str, list[float] | list[int]]:
+    """Rows by probability, those who left and those who stayed: counts between equally spaced edges.
+
+    `outcome` and `probability` have shape (rows,). A bin holds its lower edge, the last one its upper too.
+    """
+    edges = np.linspace(0, 1, DISTRIBUTION_BINS + 1).round(2)
+    left, stayed = (np.histogram(probability[outcome == value], edges)[0].tolist() for value in (1, 0))
+    return {"edges": edges.tolist(), "left": left, "stayed": stayed}
 
 
 def _as_dict(figure: Figure | None) -> dict[str, float] | None:

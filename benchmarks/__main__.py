@@ -22,6 +22,7 @@ BENCHMARKS = {
     "streams": "drift monitors on two real streams, beside never and always training again",
     "year": "a simulated year of the whole pipeline: alarms, trainings, releases and cumulative log loss",
     "history": "a year of ticks in the run history: size, milliseconds to read, cost of an append",
+    "report": "what report, twin, PDF and list cost beside drawing their plots alone",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 

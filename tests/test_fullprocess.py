@@ -283,6 +283,9 @@ def test_the_live_release_is_scored_on_exactly_the_new_labelled_rows(fed: Projec
     assert fed.json("fullprocess.py")["live_score"] is None
     fed.dataset("c.csv", classic_rows(30, start=3000))
     assert fed.json("fullprocess.py")["live_score"]["rows"] == 30
+    # outcomes that come later are new labels, but no new inputs
+    record = monitor.read(fed.config().monitor).records[live(fed)]
+    assert record.inputs and (record.labels, record.inputs["rows"]) == (30, 30)
 
 
 def test_rows_a_release_was_trained_on_by_hand_are_not_new_to_it(fed: Project) -> None:

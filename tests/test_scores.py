@@ -289,3 +289,31 @@ def test_deciles_add_up_and_stand_beside_what_no_skill_gives() -> None:
     first = table[0]["lift"]
     assert first["low"] < first["value"] < first["high"] and first["low"] > 1.5
     assert scores.deciles(np.zeros(10), probability[:10], np.arange(10), 0) == []
+
+
+def test_the_precision_recall_curve_has_the_points_of_scikit_learn() -> None:
+    outcome, probability = simulated(60)
+    curve = scores.precision_recall(outcome, probability)
+    precision, recall, threshold = metrics.precision_recall_curve(outcome, probability)
+    assert curve == {
+        "threshold": threshold.tolist(), "precision": precision[:-1].tolist(), "recall": recall[:-1].tolist()
+    }  # fmt: skip
+    outcome, probability = simulated(5000)
+    long = scores.precision_recall(outcome, probability)
+    assert long and {len(values) for values in long.values()} == {scores.CURVE_POINTS}
+    assert (long["threshold"][0], long["threshold"][-1]) == (probability.min(), probability.max())
+    assert (long["recall"][0], long["precision"][0]) == (1.0, outcome.mean())
+    assert scores.precision_recall(np.zeros(5), np.full(5, 0.5)) is None
+
+
+def test_the_distribution_counts_each_row_once_beside_its_outcome() -> None:
+    outcome, probability = simulated(500)
+    probability[:2] = 0.0, 1.0
+    told = scores.distribution(outcome, probability)
+    assert sum(told["left"]) == outcome.sum() and sum(told["left"] + told["stayed"]) == 500
+    low, high = told["edges"][7:9]
+    inside = (probability >= low) & (probability < high)
+    assert (told["left"][7], told["stayed"][7]) == (
+        (inside & (outcome == 1)).sum(),
+        (inside & (outcome == 0)).sum(),
+    )
