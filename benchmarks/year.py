@@ -32,6 +32,7 @@ from attrition.drift import Deployed, Limits, Risk
 from attrition.monitor import Record
 from attrition.settings import Drift, Promotion, Retraining
 from attrition.settings import Risk as RiskSettings
+from benchmarks import months
 from benchmarks.promotion import share
 
 Floats = NDArray[np.float64]
@@ -447,7 +448,8 @@ def run(counts: Mapping[str, int] = YEARS) -> None:
         found = [accounts(each) for each in years]
         told[name] = {policy: [each[policy] for each in found] for policy in found[0]}
         print(f"{name}, {count} years:\n\n{table(years, told[name])}\n", flush=True)
-    print(f"Aims:\n\n{aims(told)}")
+    print(f"Aims:\n\n{aims(told)}\n")
+    months.run()
 
 
 def run_full() -> None:
