@@ -281,7 +281,8 @@ class Retraining(Section):
     growth: float = Field(
         1.5,
         gt=1,
-        description="a challenger is trained when the labelled rows are so many times those of the model",
+        description="a challenger is trained when the labelled rows are so many times those of the model "
+        "or of the last one refused",
     )
     enough_labels: int = Field(
         100, ge=1, description="new labelled rows without which moved inputs alone train no challenger"
