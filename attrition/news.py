@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrition import generations, ledger, publisher, releases, scorecard
 from attrition.config import Config
@@ -42,7 +42,7 @@ class News:
 
 @dataclass(frozen=True)
 class Unseen:
-    """New rows, and those new without their outcome: an outcome that comes later brings no new inputs."""
+    """New rows, and of them those that are no known row with its outcome, which came later."""
 
     rows: "NDArray[np.bool_]"
     inputs: "NDArray[np.bool_]"
@@ -94,17 +94,18 @@ def unseen(
     except DataError:
         return None
 
-    def beyond(kept: Sequence[str]) -> "NDArray[np.bool_]":
-        here = pd.util.hash_pandas_object(table[[*kept]], index=False)
-        often = pd.Series(dtype=np.int64)
-        for each in tables:
-            there = pd.util.hash_pandas_object(each[[*kept]], index=False).value_counts()
-            often = there.combine(often, max, fill_value=0)
-        time = here.groupby(here, sort=False).cumcount()
-        fresh: NDArray[np.bool_] = (time >= here.map(often).fillna(0)).to_numpy()
-        return fresh
+    def hashed(rows: pd.DataFrame, kept: Sequence[str]) -> "pd.Series[Any]":
+        return pd.util.hash_pandas_object(rows[[*kept]], index=False)
 
-    return Unseen(beyond(columns), beyond(columns[:-1]))
+    here, often = hashed(table, columns), pd.Series(dtype=np.int64)
+    for each in tables:
+        often = often.combine(hashed(each, columns).value_counts(), max, fill_value=0)
+    time = here.groupby(here, sort=False).cumcount()
+    rows: NDArray[np.bool_] = (time >= here.map(often).fillna(0)).to_numpy()
+    # a row with an outcome that was known without it
+    waiting = [hashed(each[each[clients.target] == ""], columns[:-1]) for each in tables]
+    later = hashed(table, columns[:-1]).isin(pd.concat(waiting)) & (table[clients.target] != "").to_numpy()
+    return Unseen(rows, rows & ~later.to_numpy())
 
 
 def _new_datasets(config: Config, generation: Edition, finished: str | None) -> list[str]:

@@ -127,23 +127,35 @@ def test_a_fault_that_comes_and_goes_leaves_no_idle_tick_behind(fed: Project, ho
     assert told(hook) == ["ingestion works again"]
 
 
-def test_drift_and_a_refused_model_are_told_once(fed: Project, hook: Receiver) -> None:
+def test_drift_is_told_once_and_a_new_release_answers_it(fed: Project, hook: Receiver) -> None:
+    # the first training is the only one of the day
+    fed.configure(alerts={"webhook_env": HOOK}, retraining={"most_per_day": 1})
     tick(fed)
     hook.taken()
-    fed.dataset("b.csv", classic_rows(900, start=2000, turned=True))
+    fed.dataset("b.csv", classic_rows(600, start=2000, turned=True))
     tick(fed)
-    assert told(hook) == ["the live model has drifted", "a new model is refused"]
-    fed.dataset("c.csv", classic_rows(900, start=4000, turned=True))
+    assert told(hook) == ["the live model has drifted"]
+    fed.dataset("c.csv", classic_rows(300, start=4000, turned=True))
     tick(fed)
     assert told(hook) == []
-    fed.dataset("d.csv", classic_rows(300, start=6000))
+    tick(fed, "--force")
+    assert told(hook) == ["a new release is live"]
+
+
+def test_a_refused_model_is_told_once(fed: Project, hook: Receiver) -> None:
     tick(fed)
-    assert told(hook) == ["the drift has ended"]
+    hook.taken()
+    fed.dataset("b.csv", classic_rows(150, start=2000))
+    tick(fed)
+    assert told(hook) == ["a new model is refused"]
+    tick(fed, "--force")
+    assert told(hook) == []
 
 
 def test_a_rollback_by_hand_is_told_by_the_next_tick(fed: Project, hook: Receiver) -> None:
     tick(fed)
-    tick(fed, "--force")
+    fed.dataset("b.csv", classic_rows(600, start=2000, turned=True))
+    tick(fed)
     assert told(hook) == ["a new release is live"] * 2
     assert fed.run("deployment.py", "--rollback").returncode == 0
     assert told(hook) == []
