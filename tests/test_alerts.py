@@ -139,7 +139,7 @@ def test_drift_is_told_once_and_a_new_release_answers_it(fed: Project, hook: Rec
     tick(fed)
     assert told(hook) == []
     tick(fed, "--force")
-    assert told(hook) == ["a new release is live"]
+    assert told(hook) == ["the drift has ended", "a new release is live"]
 
 
 def test_a_refused_model_is_told_once(fed: Project, hook: Receiver) -> None:
