@@ -48,6 +48,11 @@ lint: .venv/.dev ## check format, habits and types of all code
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m mypy
 
+.PHONY: demo
+demo: setup ## watch a practice area go through a year: months arrive, the world changes, a release answers
+	@rm -rf demo
+	@$(VENV_PYTHON) -m attrition.demo --out demo
+
 .PHONY: bench
 bench: .venv/.bench ## measure models, speed and memory; ARGS="models" measures some
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
