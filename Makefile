@@ -36,7 +36,7 @@ run: setup ## run the pipeline once on the data in sourcedata/, and say where th
 
 .PHONY: test
 test: .venv/.dev ## run the tests; ARGS="-k cron" runs some of them
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: serve
 serve: setup ## start the API

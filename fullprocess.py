@@ -92,7 +92,7 @@ def judge_live(config: Config, contract: Contract, what: News) -> Record | None:
         return record
     from attrition import evidence
 
-    record = evidence.look(config, contract, what, what.live, record)
+    record = evidence.meet(config, contract, what, what.live, record, memory.outdated)
     # first of all: what is counted now is not counted again by a tick after one that was killed
     monitor.write(config.monitor, memory.kept(what.live.id, record).of_releases(releases.kept(config)))
     return record
@@ -131,8 +131,8 @@ def retrain(
         challengers.refuse(config, contract, what, str(trained))
         return replace(done, reason=f"{done.reason} {trained}", status="refused")
     stage.step(config, "scoring", scoring.run)
-    looks = challengers.look_at_test_rows(config)
-    decision = evidence.decide(config, contract, what, record, test_rows, looks)
+    look = challengers.look_at_test_rows(config, what, record)
+    decision = evidence.decide(config, contract, what, record, test_rows, look)
     reason = f"{done.reason} {decision.reason}"
     if decision.promote:
         stage.step(config, "deployment", lambda config: deployment.deploy(config, reason))

@@ -540,6 +540,9 @@ def _findings_of_the_model(
 ) -> Iterator[Finding]:
     if newest:
         yield Finding("look", newest, config.command("deployment.py --list"))
+    if scores.get("test_rows") in monitor.read(config.monitor).outdated:
+        sentence = "The test data tell of the world before a drift: figures on them mislead."
+        yield Finding("look", f"{sentence} Put newer labelled rows into their folder.")
     for warning in [*model["warnings"], *scores["warnings"]]:
         yield Finding("look", f"{warning[:1].upper()}{warning[1:]}.")
     if model["left"] < FEW_LEAVERS:

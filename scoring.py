@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, modelcard, publisher, sources, stage, tables
+from attrition import files, generations, modelcard, news, publisher, sources, stage, tables
 from attrition.config import Config
 from attrition.contract import Contract, Rejected
 from attrition.errors import DataError
@@ -84,6 +84,7 @@ def run(config: Config) -> Scored:
         "figures": {name: asdict(figure) if figure else None for name, figure in figures.items()},
         "confusion": scores.confusion(outcome, probability, threshold),
         "calibration": scores.calibration(outcome, probability),
+        "test_rows": news.test_rows(config),
         "losses": drift.counted(outcome, probability, threshold),
         "deciles": scores.deciles(outcome, probability, ids, seed),
         "precision_recall": scores.precision_recall(outcome, probability),

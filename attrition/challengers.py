@@ -15,7 +15,7 @@ from typing import Any
 from attrition import files, monitor, news, publisher, releases, stage
 from attrition.config import Config
 from attrition.contract import Contract
-from attrition.monitor import Record, Refusal
+from attrition.monitor import Look, Record, Refusal
 from attrition.news import News
 from attrition.releases import Release
 from attrition.settings import Retraining
@@ -88,12 +88,17 @@ def begin(config: Config) -> None:
     monitor.write(config.monitor, memory.trained(stage.now()))
 
 
-def look_at_test_rows(config: Config) -> int:
-    """Count this look at the test rows; returns how many other challengers had looked at them before."""
+def look_at_test_rows(config: Config, what: News, record: Record | None) -> Look:
+    """Count this look; what the live release was proven on and has drifted from is outdated from now on."""
     trained_on = files.read_json(config.model_description)["sha256"][config.trained_model.name]
-    memory, looks = monitor.read(config.monitor).looked(test_rows(config), trained_on)
+    memory, rows = monitor.read(config.monitor), news.test_rows(config)
+    if what.live and record and record.drift:
+        proven_on = memory.looks.get(rows, ())
+        if what.live.facts["files"]["trainedmodel.pkl"]["sha256"] in proven_on:
+            memory = memory.left_behind(rows)
+    memory, earlier = memory.looked(rows, trained_on)
     monitor.write(config.monitor, memory)
-    return looks
+    return Look(earlier, rows in memory.outdated)
 
 
 def refuse(config: Config, contract: Contract, what: News, reason: str) -> None:
@@ -118,12 +123,6 @@ def forget(config: Config) -> None:
         shutil.rmtree(folder)
 
 
-def test_rows(config: Config) -> str:
-    """A fingerprint of the test data folder."""
-    places = sorted(config.test_folder.glob("*.csv"))
-    return hashlib.sha256("".join(files.sha256(path) for path in places).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class Now:
     """What a challenger would be trained on and judged by now, as fingerprints."""
@@ -142,7 +141,7 @@ class Now:
     def judged_on(self) -> str:
         settings = self.config.settings
         kinds = (settings.training, settings.promotion, settings.clients)
-        judged = [*(each.model_dump_json() for each in kinds), test_rows(self.config)]
+        judged = [*(each.model_dump_json() for each in kinds), news.test_rows(self.config)]
         return hashlib.sha256("\n".join(judged).encode()).hexdigest()
 
     def is_judged_like(self, refusal: Refusal) -> bool:

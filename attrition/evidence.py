@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +26,7 @@ from attrition.config import Config
 from attrition.contract import Contract
 from attrition.drift import Deployed, Limits, Risk
 from attrition.errors import DataError
-from attrition.monitor import Record
+from attrition.monitor import Look, Record
 from attrition.news import News
 from attrition.promotion import Compared, Decision
 from attrition.releases import Release
@@ -74,8 +74,18 @@ def reference(
     }
 
 
-def look(config: Config, contract: Contract, what: News, live: Release, record: Record) -> Record:
-    """The record with all rows counted that are new to it, each once, and the verdicts on them."""
+def meet(
+    config: Config,
+    contract: Contract,
+    what: News,
+    live: Release,
+    record: Record,
+    outdated: Collection[str],
+) -> Record:
+    """The record with all rows counted that are new to it, each once, and the verdicts on them.
+
+    `outdated` are fingerprints of test rows that drift has left behind.
+    """
     table = news.table(contract, what)
     fresh = news.unseen(config, contract, table, {record.counted, live.facts["ingested"]})
     if fresh is None:
@@ -90,7 +100,7 @@ def look(config: Config, contract: Contract, what: News, live: Release, record: 
     news_of_inputs = fresh.inputs[fresh.rows]
     known, settings, at = outcome == outcome, config.settings.drift, stage.now()
     facts = _reference(live)
-    before = deployed(facts, live, card.threshold)
+    before = deployed(facts, live, card.threshold, outdated)
     risk = _remembered(record.risk, drift.from_json, Risk())
     limits = Limits(settings.alpha, settings.tolerance)
     risk = drift.learn(risk, before, limits, at, outcome[known], log_odds[known])
@@ -112,9 +122,14 @@ def look(config: Config, contract: Contract, what: News, live: Release, record: 
     )
 
 
-def deployed(facts: Mapping[str, Any], live: Release, threshold: float) -> Deployed:
-    """What was known of the release's losses when it was deployed: out of fold, and on the test rows."""
-    counted = [each for each in (facts.get("losses"), live.scores.get("losses")) if each]
+def deployed(
+    facts: Mapping[str, Any], live: Release, threshold: float, outdated: Collection[str]
+) -> Deployed:
+    """What was known of the release's losses when it was deployed: out of fold, and on sound test rows."""
+    out_of_fold, tested = facts.get("losses"), live.scores.get("losses")
+    if out_of_fold and live.scores.get("test_rows") in outdated:
+        tested = None
+    counted = [each for each in (out_of_fold, tested) if each]
     return drift.deployed(counted, threshold, 1 / facts.get("design_effect", 1.0))
 
 
@@ -152,11 +167,11 @@ def decide(
     what: News,
     record: Record | None,
     test_rows: "pd.DataFrame",
-    looks: int,
+    look: Look,
 ) -> Decision:
     """Whether the challenger is deployed: both models on the same rows, which neither was trained on.
 
-    `looks` counts the challengers that were compared on these test rows before.
+    Test rows that drift has left behind count only where the newest rows are too few to tell anything.
     """
     settings, seed = config.settings.promotion, config.settings.training.seed
     challenger = scorecard.load(config.scorecard.read_bytes())
@@ -177,11 +192,13 @@ def decide(
     newest = newest[~newest[config.clients.id].isin(test_rows[config.clients.id])]
     if record.drift:
         newest = newest[since_the_drift(contracts.outcomes(config.clients, newest))]
+    lately = compared(newest)
+    enough = look.outdated and lately is not None and lately.tells
     return promotion.decide(
-        compared(newest),
-        compared(test_rows),
+        lately,
+        None if enough else compared(test_rows),
         alarmed=record.drift is not None,
-        looks=looks,
+        looks=look.earlier,
         margin=settings.margin,
         confidence=settings.confidence,
     )

@@ -58,10 +58,21 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Look:
+    """At test rows: how many models were compared on them before, and whether drift left them behind."""
+
+    earlier: int
+    outdated: bool
+
+
+@dataclass(frozen=True)
 class Memory:
+    """`looks` holds the models compared on test rows, `outdated` the test rows that drift left behind."""
+
     records: Mapping[str, Record] = field(default_factory=dict)
     refusals: Sequence[Refusal] = ()
     looks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    outdated: Sequence[str] = ()
     trainings: Sequence[str] = ()
 
     def of(self, release: str, ingested: str) -> Record:
@@ -83,6 +94,9 @@ class Memory:
         earlier = [each for each in self.looks.get(test_rows, ()) if each != challenger]
         return replace(self, looks={**self.looks, test_rows: [*earlier, challenger]}), len(earlier)
 
+    def left_behind(self, test_rows: str) -> "Memory":
+        return replace(self, outdated=[*(each for each in self.outdated if each != test_rows), test_rows])
+
     def trained(self, at: str) -> "Memory":
         return replace(self, trainings=[*_of_the_last_day(self.trainings, at), at])
 
@@ -100,6 +114,7 @@ def read(place: Path) -> Memory:
             {name: Record(**each) for name, each in facts["records"].items()},
             [Refusal(**each) for each in facts["refusals"]],
             facts["looks"],
+            facts.get("outdated", ()),
             facts["trainings"],
         )
     except FileNotFoundError:

@@ -1,11 +1,12 @@
 """What came since the last *finished* run: a run that died half way is simply done again."""
 
+import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attrition import generations, ledger, publisher, releases, scorecard
+from attrition import files, generations, ledger, publisher, releases, scorecard
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError, ReleaseError
@@ -69,6 +70,12 @@ def live_release(config: Config) -> tuple[Release | None, str | None]:
     except ReleaseError as fault:
         return None, str(fault)
     return live, None
+
+
+def test_rows(config: Config) -> str:
+    """A fingerprint of the test data folder."""
+    places = sorted(config.test_folder.glob("*.csv"))
+    return hashlib.sha256("".join(files.sha256(path) for path in places).encode()).hexdigest()
 
 
 def table(contract: Contract, news: News) -> "pd.DataFrame":

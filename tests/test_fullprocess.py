@@ -149,6 +149,23 @@ def test_the_rows_since_the_drift_are_the_newest_that_can_tell() -> None:
     assert evidence.since_the_drift(np.zeros(0)) == slice(0, None)
 
 
+def test_test_rows_that_drift_left_behind_judge_no_more_and_this_is_told(fed: Project) -> None:
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(900, start=2000, turned=True))
+    assert fed.json("fullprocess.py")["promoted"]
+    memory = monitor.read(fed.config().monitor)
+    assert releases.require_live(fed.config()).scores["test_rows"] in memory.outdated
+    # they tell of the old world: on them a challenger that learnt more of the new one looks worse
+    fed.dataset("c.csv", classic_rows(900, start=4000, turned=True))
+    answer = fed.json("fullprocess.py")
+    assert answer["retrained"] and answer["drift"] is None
+    assert "newest rows" in answer["reason"] and "test rows" not in answer["reason"]
+    assert "Put newer labelled rows into their folder" in fed.read("models/report.html")
+    # others in their place count again
+    fed.dataset("test.csv", classic_rows(90, start=1000, turned=True), folder="testdata")
+    assert news.test_rows(fed.config()) not in memory.outdated
+
+
 def test_a_challenger_that_is_not_better_is_kept_aside_and_the_tick_is_no_failure(fed: Project) -> None:
     tick(fed)
     before = live(fed)

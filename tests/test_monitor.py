@@ -15,7 +15,7 @@ REFUSAL = Refusal(NOW, "run", "000004-aa", "rows", "settings", "not better")
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    memory = Memory({"000001-aa": RECORD}, [REFUSAL], {"test": ["one"]}, [NOW])
+    memory = Memory({"000001-aa": RECORD}, [REFUSAL], {"test": ["one"]}, ["test"], [NOW])
     monitor.write(tmp_path / "monitor.json", memory)
     assert monitor.read(tmp_path / "monitor.json") == memory
 
