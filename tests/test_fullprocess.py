@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from attrition import evidence, monitor, releases
+from attrition import evidence, monitor, news, releases
 from tests.projects import CHECKOUT, HEADER, Project, classic_rows
 
 
