@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, modelcard, news, publisher, sources, stage, tables
+from attrition import files, generations, modelcard, publisher, sources, stage, tables
 from attrition.config import Config
 from attrition.contract import Contract, Rejected
 from attrition.errors import DataError
@@ -58,7 +58,7 @@ class Scored:
 
 
 def run(config: Config) -> Scored:
-    from attrition import drift, proof, scorecard, scores
+    from attrition import drift, news, proof, scorecard, scores
 
     contract = contracts.compiled(config.clients)
     facts = read_description(config, contract)

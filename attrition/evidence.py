@@ -269,7 +269,9 @@ def _columns(
     """Number and category columns as arrays; the model's own score is one more number."""
     numbers = {column: table[column].to_numpy(dtype=float) for column in clients.model_numbers}
     categories = {column: table[column].to_numpy(dtype=object) for column in clients.categorical}
-    return numbers if log_odds is None else {**numbers, "score": log_odds}, categories
+    if log_odds is not None:
+        numbers["score"] = 1 / (1 + np.exp(-log_odds))
+    return numbers, categories
 
 
 def _live_score(

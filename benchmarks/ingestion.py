@@ -203,7 +203,7 @@ def _shipped(place: Path) -> dict[str, Cost]:
 
 
 def _targets(costs: Mapping[str, Cost]) -> str:
-    """What issue 3 asks for, and what was measured."""
+    """What is aimed at, and what was measured."""
     whole, judged, pandas = costs[WHOLE], costs[JUDGED], costs["pandas"]
     asked = [
         ("CPU of pandas", 0.7, judged.cpu / pandas.cpu),

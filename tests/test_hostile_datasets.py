@@ -787,7 +787,9 @@ def test_a_file_size_limit_in_a_write_leaves_the_old_state_and_the_next_run_heal
     assert project.read("ingesteddata/finaldata.csv") == before
     assert left_behind(project) == []
     healed = project.run("ingestion.py")
-    assert (healed.returncode, healed.stderr) == (0, "")
+    # a line of the history that was cut by the limit is told when the next one is written
+    told = [line for line in healed.stderr.splitlines() if "left half a line at the end" not in line]
+    assert (healed.returncode, told) == (0, [])
     assert len(table(project)) == 20_001
     assert "File too large" in failed.stderr and "Traceback" not in failed.stderr
 

@@ -96,7 +96,7 @@ def test_scores_json_names_the_model_the_threshold_and_every_figure_with_its_int
 def test_the_result_has_the_keys_of_json_and_one_sentence(trained: Config, project: Project) -> None:
     answer = project.json("scoring.py")
     figures = ["f1", "precision", "recall", "roc_auc", "pr_auc", "log_loss", "brier"]
-    assert list(answer) == ["stage", "status", "sentence", "rows", *figures, "threshold"]
+    assert list(answer) == ["stage", "status", "sentence", "rows", *figures, "threshold", "f1_low", "f1_high"]
     assert answer["status"] == "done"
     assert answer["sentence"].startswith(f"F1 {answer['f1']:.3f} at threshold ")
 
