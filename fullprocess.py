@@ -74,8 +74,8 @@ def run(config: Config) -> Processed:
     edited = what.live is not None and what.actions not in (actions, None)
     if not (what.unfinished or edited) and (against or not reason):
         return replace(found, status="nothing to do")
-    if record and what.unfinished:
-        found = replace(found, live_score=record.live_score, drift=record.drift)
+    if record:
+        found = replace(found, live_score=record.live_score if what.unfinished else None, drift=record.drift)
     if reason and not against:
         return tell(config, retrain(config, contract, what, record, replace(found, reason=reason)))
     stays = challengers.stays(config, record) if not reason else f"{reason} {against}"
@@ -128,7 +128,7 @@ def retrain(
     newer_than = what.live.facts["ingested"] if what.live and record else None
     trained = stage.step(config, "training", lambda config: training.run(config, newer_than))
     if trained.status != "done":
-        challengers.refuse(config, contract, what, str(trained))
+        challengers.refuse(config, contract, what, str(trained), trained=False)
         return replace(done, reason=f"{done.reason} {trained}", status="refused")
     stage.step(config, "scoring", scoring.run)
     look = challengers.look_at_test_rows(config, what, record)
@@ -184,7 +184,10 @@ def stamped(config: Config, name: str, run: Callable[[Config], Processed]) -> Pr
         processed = stage.step(config, name, run)
     if not config.dry_run and not processed.unsettled:
         results = [str(place) for place in (config.ingested_current, config.current, config.alerts)]
-        left = stamp.extended(seen, results, alerts.look_again(config), alerts.ping_variable(config))
+        times = [
+            time for time in (alerts.look_again(config), challengers.look_again(config)) if time is not None
+        ]
+        left = stamp.extended(seen, results, min(times, default=None), alerts.ping_variable(config))
         # a database must be asked each time: then the stamp tells by its age alone that cron is alive
         files.write_bytes(config.stamp, b"" if config.settings.database and not config.practice else left)
     return processed

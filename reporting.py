@@ -41,6 +41,7 @@ from attrition import (
     trends,
 )
 from attrition import contract as contracts
+from attrition.changes import Since
 from attrition.config import PROJECT, Config
 from attrition.errors import DataError, ReleaseError, UsageError
 from attrition.keptlists import Kept
@@ -94,18 +95,9 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Since):
     """What changed between the list of a run and the newest one: clients by what became of them."""
 
-    since: str
-    run: str
-    same_model: bool
-    newly_at_risk: Sequence[str]
-    risen: Sequence[str]
-    recovered: Sequence[str]
-    new: Sequence[str]
-    gone: Sequence[str]
-    not_scored: Sequence[str]
     status: str = "done"
 
     def __str__(self) -> str:

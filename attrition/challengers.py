@@ -70,8 +70,19 @@ def reason_against(config: Config, contract: Contract, what: News) -> str | None
     return None
 
 
+def look_again(config: Config) -> float | None:
+    """When a challenger that waits may be trained, in seconds since 1970; None where none has to wait."""
+    return monitor.read(config.monitor).allowed_from(stage.now(), config.settings.retraining.most_per_day)
+
+
 def stays(config: Config, record: Record | None) -> str:
-    """Why the model stays, where nothing asks for a challenger."""
+    """Why the model stays, where nothing asks for a challenger, and what became of the inputs."""
+    moved = record.shift["sentences"] if record and record.shift else []
+    inputs = f" Inputs ({record.shift['level']}): {moved[0]}." if record and record.shift and moved else ""
+    return f"{_no_drift(config, record)}{inputs}"
+
+
+def _no_drift(config: Config, record: Record | None) -> str:
     if record is None or record.losses is None or not record.labels:
         return "No new outcomes: the model stays."
     error = record.losses["error"]
@@ -101,19 +112,20 @@ def look_at_test_rows(config: Config, what: News, record: Record | None) -> Look
     return Look(earlier, rows in memory.outdated)
 
 
-def refuse(config: Config, contract: Contract, what: News, reason: str) -> None:
-    """Remember the refusal, and keep the challenger's files aside with it."""
+def refuse(config: Config, contract: Contract, what: News, reason: str, trained: bool = True) -> None:
+    """Remember the refusal, and keep the challenger's files aside with it, where one was `trained`."""
     now = Now(config, contract, what)
     refusal = Refusal(stage.now(), config.run, what.generation.id, now.labelled, now.judged_on, reason)
     memory = monitor.read(config.monitor)
     if what.live and (record := memory.records.get(what.live.id)):
         memory = memory.kept(what.live.id, replace(record, tried=record.labels))
-    folder = config.refused / config.run
-    for path in (config.model_description, config.scorecard, config.trained_model, config.scores):
-        if path.exists():
+    if trained:
+        # without a challenger the files there are those of an earlier model
+        folder = config.refused / config.run
+        for path in (config.model_description, config.scorecard, config.trained_model, config.scores):
             files.write_bytes(folder / path.name, path.read_bytes())
-    files.write_text(folder / "reason.txt", f"{reason}\n")
-    forget(config)
+        files.write_text(folder / "reason.txt", f"{reason}\n")
+        forget(config)
     monitor.write(config.monitor, memory.refused(refusal))
 
 

@@ -137,8 +137,7 @@ def data(clients: Clients, table: "pd.DataFrame") -> str:
     """A fingerprint of the labelled rows, in their order."""
     import pandas as pd
 
-    columns = [clients.id, *clients.numeric, *clients.categorical, clients.target]
-    labelled = table.loc[~np.isnan(contracts.outcomes(clients, table)), columns]
+    labelled = table.loc[~np.isnan(contracts.outcomes(clients, table)), news.identity(clients)]
     rows = pd.util.hash_pandas_object(labelled, index=False).to_numpy()
     return hashlib.sha256(rows.tobytes()).hexdigest()
 

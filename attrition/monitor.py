@@ -103,6 +103,11 @@ class Memory:
     def trainings_today(self, at: str) -> int:
         return len(_of_the_last_day(self.trainings, at))
 
+    def allowed_from(self, at: str, most: int) -> float | None:
+        """When the next training may be, in seconds since 1970, where `most` a day are used up."""
+        today = _of_the_last_day(self.trainings, at)
+        return (_time(today[-most]) + timedelta(days=1)).timestamp() if len(today) >= most else None
+
 
 def read(place: Path) -> Memory:
     """The memory; an absent file is an empty one, and a damaged one is begun anew, which is told."""

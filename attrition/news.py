@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attrition import files, generations, ledger, publisher, releases, scorecard
+from attrition import files, generations, ledger, publisher, releases, scorecard, sources
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError, ReleaseError
 from attrition.publisher import Edition
 from attrition.releases import Release
+from attrition.settings import Clients
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,13 +74,18 @@ def live_release(config: Config) -> tuple[Release | None, str | None]:
 
 
 def test_rows(config: Config) -> str:
-    """A fingerprint of the test data folder."""
-    places = sorted(config.test_folder.glob("*.csv"))
-    return hashlib.sha256("".join(files.sha256(path) for path in places).encode()).hexdigest()
+    """A fingerprint of the test data, as far as there are any."""
+    found = sources.find(config.test_folder) if config.test_folder.is_dir() else []
+    return hashlib.sha256("".join(files.sha256(file.path) for file in found).encode()).hexdigest()
 
 
 def table(contract: Contract, news: News) -> "pd.DataFrame":
     return generations.table(contract, news.generation)
+
+
+def identity(clients: Clients) -> list[str]:
+    """The columns that tell one row from another, the outcome last."""
+    return [clients.id, *clients.numeric, *clients.categorical, clients.target]
 
 
 def unseen(
@@ -93,8 +99,7 @@ def unseen(
     import numpy as np
     import pandas as pd
 
-    clients = config.clients
-    columns = [clients.id, *clients.numeric, *clients.categorical, clients.target]
+    clients, columns = config.clients, identity(config.clients)
     try:
         editions = [publisher.read(generations.shelf(config), each) for each in sorted(known)]
         tables = [generations.table(contract, edition)[columns] for edition in editions]

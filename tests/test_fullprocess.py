@@ -1,9 +1,11 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,6 +228,33 @@ def test_no_more_challengers_are_trained_in_a_day_than_allowed(fed: Project) -> 
     assert fed.json("fullprocess.py", "--force")["retrained"]
 
 
+def test_a_challenger_that_waits_for_its_day_is_trained_without_other_news(fed: Project) -> None:
+    fed.configure(retraining={"most_per_day": 1})
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(900, start=2000, turned=True))
+    waits = fed.json("fullprocess.py")
+    assert "the next one waits" in waits["reason"] and not waits["retrained"]
+    stamp = fed.home / ".config.json.stamp"
+    assert b"\nuntil " in stamp.read_bytes()
+    # a day later
+    memory = monitor.read(fed.config().monitor)
+    monitor.write(fed.config().monitor, replace(memory, trainings=["2026-01-01T00:00:00Z"]))
+    stamp.write_bytes(re.sub(rb"\nuntil \d+", b"\nuntil 1", stamp.read_bytes()))
+    done = tick(fed)
+    assert "Drift: the live release errs" in done.stdout and live(fed).startswith("000002")
+
+
+def test_a_refused_training_keeps_no_files_of_an_earlier_model_aside(fed: Project) -> None:
+    tick(fed)
+    fed.configure(training={"on_leak": "stop"}, clients={"ranges": {"number_of_employees": [1, None]}})
+    planted = [f"leak{i:04d},{900 if i % 2 else 1},900,5,{i % 2}" for i in range(600)]
+    (fed.home / "sourcedata/a.csv").unlink()
+    fed.dataset("a.csv", planted)
+    answer = fed.json("fullprocess.py")
+    assert (answer["status"], answer["retrained"]) == ("refused", False)
+    assert not (fed.home / "models/refused").exists()
+
+
 def test_a_first_model_no_better_than_a_constant_is_not_released(project: Project) -> None:
     random = np.random.default_rng(0)
     noise = [f"client{i:04d},{random.integers(99)},500,{i % 50},{random.integers(2)}" for i in range(1200)]
@@ -282,6 +311,7 @@ def test_broken_columns_are_told_and_ask_for_a_challenger_where_there_are_labels
     fed.dataset("b.csv", [row[:-1] for row in broken])
     answer = fed.json("fullprocess.py")
     assert not answer["retrained"]
+    assert "No new outcomes: the model stays. Inputs (act): " in answer["reason"]
     inputs = monitor.read(fed.config().monitor).records[live(fed)].shift
     assert inputs and inputs["level"] == "act"
     assert any("lastmonth activity" in sentence and "b.csv" in sentence for sentence in inputs["sentences"])

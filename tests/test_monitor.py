@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def test_trainings_of_the_last_day_are_counted_also_after_a_clock_was_set_back()
     memory = Memory(trainings=["2026-03-01T11:00:00Z", "2026-03-02T11:00:00Z", "2026-03-09T00:00:00Z"])
     assert memory.trainings_today(NOW) == 1
     assert memory.trained(NOW).trainings == ["2026-03-02T11:00:00Z", NOW]
+
+
+def test_a_training_that_waits_is_allowed_a_day_after_the_one_that_is_in_its_way() -> None:
+    memory = Memory(trainings=["2026-03-02T01:00:00Z", "2026-03-02T11:00:00Z"])
+    assert memory.allowed_from(NOW, 3) is None
+    for most, hour in ((2, 1), (1, 11)):
+        again = memory.allowed_from(NOW, most)
+        assert again and datetime.fromtimestamp(again, UTC) == datetime(2026, 3, 3, hour, tzinfo=UTC)
 
 
 def test_refusals_are_kept_but_not_without_end(tmp_path: Path) -> None:
