@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ingestion
-from attrition import alerts, challengers, files, monitor, news, plays, releases, stage
+from attrition import alerts, challengers, files, generations, monitor, news, plays, releases, stage
 from attrition import config as configuration
 from attrition import contract as contracts
 from attrition.config import Config
@@ -58,6 +58,15 @@ class Processed:
 
 
 def run(config: Config) -> Processed:
+    try:
+        return process(config)
+    except generations.DamagedTable as fault:
+        log.error("the table is made again. %s", fault)
+        stage.step(config, "ingestion", ingestion.again)
+        return process(config)
+
+
+def process(config: Config) -> Processed:
     # a table of actions with a fault is refused before any work
     actions = plays.fingerprint(config.plays)
     ingested = stage.step(config, "ingestion", ingestion.run)

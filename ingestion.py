@@ -47,6 +47,8 @@ log = logging.getLogger("attrition")
 KEPT_GENERATIONS = 2
 # as long as this the script waits for fresh files to settle: who has just copied one need not start twice
 LONGEST_WAIT = 5.0
+# hashing a table of this size takes no time that anybody would notice
+READ_AGAIN = 64 << 20
 EXTRACTS = "extracts/"
 REJECTED = ("dataset", "line", "column", "code", "message", "row")
 METRICS = (
@@ -102,7 +104,7 @@ class Table:
     """The next finaldata.csv, before it is published."""
 
     place: Path
-    sha256: str
+    entry: publisher.Entry
 
 
 def run(config: Config) -> Ingested:
@@ -131,6 +133,11 @@ def run(config: Config) -> Ingested:
         if table is None:
             return ingested
         return replace(ingested, generation=publish(config, at, seen, judged, table, position).id)
+
+
+def again(config: Config) -> Ingested:
+    """Make the table again from the datasets and what is kept of them."""
+    return run(replace(config, force=True))
 
 
 def last_ingestion(config: Config) -> Last:
@@ -240,13 +247,13 @@ def merge(
     seen = [_counted(one.seen, added, at.last) for one in judged]
     if only_count:
         return seen, None
+    if not known:
+        return seen, Table(place, publisher.entry(place))
     try:
-        digest = _continued(at, place, rows) if known else files.sha256(place)
+        return seen, _continued(at.last.generation, place, rows)
     except DataError as fault:
         log.error("the table is made again from the datasets. %s", fault)
-        place.unlink()
         return merge(at, judged, again=True)
-    return seen, Table(place, digest)
 
 
 def publish(
@@ -260,7 +267,7 @@ def publish(
     """The next generation: the table, what it was made from, what was set aside and the metrics, as one."""
     shelf = generations.shelf(config)
 
-    def fill(draft: Path) -> Mapping[str, str]:
+    def fill(draft: Path) -> Mapping[str, publisher.Entry]:
         table.place.rename(draft / "finaldata.csv")
         files.write_text(draft / "ingestedfiles.txt", _ingested_files(seen))
         with (draft / "rejectedrows.csv").open("x", encoding="utf-8", newline="") as stream:
@@ -268,7 +275,7 @@ def publish(
         files.write_text(draft / "ingestionmetrics.csv", _metrics(config, seen, at.last))
         known = {"datasets": [asdict(one) for one in seen], "database": position}
         files.write_json(draft / "datasets.json", known)
-        return {"finaldata.csv": table.sha256}
+        return {"finaldata.csv": table.entry}
 
     rows = sum(one.rows_kept for one in seen)
     facts = {"created": stage.now(), "run": config.run, "contract": at.contract.fingerprint, "rows": rows}
@@ -303,15 +310,17 @@ def difference(seen: Sequence[Seen], last: Last, unsettled: Sequence[str]) -> In
     )
 
 
-def _continued(at: Bench, place: Path, rows: Path) -> str:
-    """The last table and rows behind it; returns the sha256 of the whole, DataError where it was damaged."""
-    assert at.last.generation, "a table that goes on has one before it"
-    last = at.last.generation.path("finaldata.csv")
-    try:
-        expected = at.last.generation.manifest["files"]["finaldata.csv"]["sha256"]
-        return files.write_joined(place, [last, rows], expected)
-    except ValueError:
-        raise DataError(f"{last}: this is not what was published.") from None
+def _continued(last: Edition | None, place: Path, rows: Path) -> Table:
+    """The last table and rows behind it; DamagedTable where it is found not to be what was published.
+
+    A large one is copied unread, since its readers check it: a tick then has it made again.
+    """
+    assert last, "a table that goes on has one before it"
+    before = last.manifest["files"]["finaldata.csv"]
+    if before["size"] <= READ_AGAIN:
+        generations.check(last)
+    files.write_joined(place, [last.path("finaldata.csv"), rows])
+    return Table(place, publisher.grown(before, place))
 
 
 def _counted(seen: Seen, added: Mapping[str, int], last: Last) -> Seen:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition import files, parts, sources, tables
+from attrition import files, generations, parts, sources, tables
 from attrition.contract import Contract, Problem
 from attrition.parts import Part
 from attrition.publisher import Edition
@@ -210,11 +210,12 @@ def _earlier_part(at: Bench, name: str) -> Part | None:
 
 def _rows_in_table(generation: Edition, name: str, place: Path) -> Path | None:
     """The rows that a dataset has in a table; None where the table is damaged."""
-    whole = generation.path("finaldata.csv")
-    if files.sha256(whole) != generation.manifest["files"][whole.name]["sha256"]:
+    try:
+        generations.check(generation)
+    except generations.DamagedTable:
         return None
     with (
-        whole.open(encoding="utf-8", newline="") as table,
+        generation.path("finaldata.csv").open(encoding="utf-8", newline="") as table,
         place.open("w", encoding="utf-8", newline="") as stream,
     ):
         tables.write_rows(stream, (row[:-1] for row in csv.reader(table) if row[-1] in ("dataset", name)))

@@ -7,7 +7,6 @@ writer. A failed fsync is never tried again (the kernel may have dropped the pag
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
 import secrets
@@ -67,27 +66,14 @@ def as_json(facts: Any) -> str:
     return json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
 
 
-def write_joined(path: Path, pieces: Sequence[bytes | Path], expected: str | None = None) -> str:
-    """Write bytes and other files' bytes one after another; returns the sha256 of what stands there then.
-
-    ValueError where the first piece has not the `expected` sha256. For a draft: not synced, not renamed.
-    """
-    sizes = []
+def write_joined(path: Path, pieces: Sequence[bytes | Path]) -> None:
+    """Write bytes and other files' bytes one after another. For a draft: not synced, not renamed."""
     with path.open("xb", buffering=0) as out:
         for piece in pieces:
-            before = out.tell()
             if isinstance(piece, bytes):
                 _write_all(out.fileno(), piece)
             else:
                 _append_file(out.fileno(), piece)
-            sizes.append(out.tell() - before)
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
-        for i, size in enumerate(sizes):
-            _digest_next(digest, stream, size)
-            if i == 0 and expected and digest.hexdigest() != expected:
-                raise ValueError(f"{pieces[0]!r} is not what it was")
-    return digest.hexdigest()
 
 
 def append_line(path: Path, line: str) -> bool:
@@ -109,8 +95,21 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of_pieces(path, [path.stat().st_size])[0]
+
+
+def sha256_of_pieces(path: Path, sizes: Sequence[int], start: int = 0) -> list[str]:
+    """The sha256 of each piece of a file, one behind another from the byte `start` on; of what there is."""
+    digests, buffer = [], memoryview(bytearray(PIECE))
+    with path.open("rb", buffering=0) as stream:
+        stream.seek(start)
+        for left in sizes:
+            digest = hashlib.sha256()
+            while left and (read := stream.readinto(buffer[:left])):
+                digest.update(buffer[:read])
+                left -= read
+            digests.append(digest.hexdigest())
+    return digests
 
 
 def sync_file(path: Path) -> None:
@@ -164,12 +163,6 @@ def _append_file(descriptor: int, path: Path) -> None:
     with path.open("rb", buffering=0) as stream:
         while os.sendfile(descriptor, stream.fileno(), None, LONGEST_COPY):
             pass
-
-
-def _digest_next(digest: "hashlib._Hash", stream: io.FileIO, size: int) -> None:
-    while size and (data := stream.read(min(size, PIECE))):
-        digest.update(data)
-        size -= len(data)
 
 
 def _locked_descriptor(path: Path) -> int:

@@ -20,6 +20,10 @@ LINKS = ("finaldata.csv", "ingestedfiles.txt", "rejectedrows.csv", "ingestionmet
 NEXT_STEP = "Run: python ingestion.py --force (it is made again)."
 
 
+class DamagedTable(DataError):
+    """finaldata.csv is not what was published; from the datasets and what is kept it can be made again."""
+
+
 def shelf(config: Config) -> Shelf:
     return Shelf(config.ingested_folder, "generations", LINKS, DataError, NEXT_STEP)
 
@@ -39,17 +43,23 @@ def require_current(config: Config) -> Edition:
 def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
     """finaldata.csv: the contract's columns, derived ones, and `dataset`, the one a row came from.
 
-    DataError where the table is damaged, or was ingested under another contract: its columns may be others.
+    DamagedTable, or DataError where it was ingested under another contract: its columns may be others.
     """
     if generation.manifest.get("contract") != contract.fingerprint:
         raise DataError(
             f"{generation.folder}: clients in config.json has changed since this was ingested. "
             "Run: python ingestion.py"
         )
+    check(generation)
+    return contracts.read_final(contract, generation.path("finaldata.csv"))
+
+
+def check(generation: Edition) -> None:
+    """DamagedTable unless finaldata.csv has the bytes that were published."""
     place = generation.path("finaldata.csv")
-    if files.sha256(place) != generation.manifest["files"][place.name]["sha256"]:
-        raise DataError(f"{place}: this is not what was ingested. {NEXT_STEP}")
-    return contracts.read_final(contract, place)
+    expected = generation.manifest["files"][place.name]
+    if publisher.entry(place, expected) != expected:
+        raise DamagedTable(f"{place}: this is not what was ingested. {NEXT_STEP}")
 
 
 def datasets(generation: Edition) -> list[dict[str, Any]]:

@@ -40,25 +40,24 @@ def merge(
         if body:
             body.write_text(tables.csv_text([*columns, "dataset"], []) if columns else "", encoding="utf-8")
         return []
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE doubtful AS {_doubtful(sources, known)}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE alike AS {_alike(sources[:known], fresh)}")
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE dropped AS
         SELECT file_index, file_row_number FROM (
-            SELECT file_index, file_row_number,
+            SELECT file_index, file_row_number, line,
                 row_number() OVER (PARTITION BY line ORDER BY file_index, file_row_number) AS time
-            FROM read_parquet({_places(sources)}) WHERE ok AND h IN (SELECT h FROM doubtful))
-        WHERE time > 1 AND file_index >= {known}
+            FROM read_parquet({_places(fresh)}) WHERE ok AND h IN ({_twice(fresh)} UNION SELECT h FROM alike))
+        WHERE time > 1 OR line IN (SELECT line FROM alike)
     """)
     dropped = dict(connection.execute("SELECT file_index, count(*) FROM dropped GROUP BY 1").fetchall())
     if body:
-        _write(connection, sources, known, dropped, body, columns)
-    return [source.part.accepted - dropped.get(i, 0) for i, source in enumerate(fresh, known)]
+        _write(connection, fresh, dropped, body, columns)
+    return [source.part.accepted - dropped.get(i, 0) for i, source in enumerate(fresh)]
 
 
 def _write(
     connection: "DuckDBPyConnection",
-    sources: Sequence[Source],
-    known: int,
+    fresh: Sequence[Source],
     dropped: Mapping[int, int],
     body: Path,
     columns: Sequence[str],
@@ -70,14 +69,12 @@ def _write(
     for i in dropped:
         connection.execute(f"""
             SET VARIABLE dropped_{i} = (
-                SELECT bitstring_agg(file_row_number::INTEGER, 0, {sources[i].part.rows_read})
+                SELECT bitstring_agg(file_row_number::INTEGER, 0, {fresh[i].part.rows_read})
                 FROM dropped WHERE file_index = {i})
         """)
-    fresh = sources[known:]
     names = ", ".join(columnar.literal(columnar.quoted(source.name)) for source in fresh)
     bits = " ".join(
-        f"WHEN {i - known} THEN get_bit(getvariable('dropped_{i}'), file_row_number::INTEGER)"
-        for i in dropped
+        f"WHEN {i} THEN get_bit(getvariable('dropped_{i}'), file_row_number::INTEGER)" for i in dropped
     )
     first = f"AND CASE file_index {bits} ELSE 0 END = 0" if dropped else ""
     # as the name of a column, the header is written as it is
@@ -89,15 +86,21 @@ def _write(
     """)
 
 
-def _doubtful(sources: Sequence[Source], known: int) -> str:
-    """SQL of the hashes of later rows that occur again: among themselves, or in an earlier part."""
-    fresh = f"SELECT h FROM read_parquet({_places(sources[known:])}) WHERE ok"
-    # sorting takes less time and memory than a group for each hash
-    twice = f"SELECT h FROM (SELECT h, lag(h) OVER (ORDER BY h) AS before FROM ({fresh})) WHERE h = before"
-    if not known:
-        return twice
-    earlier = f"SELECT h FROM read_parquet({_places(sources[:known])}) WHERE ok AND h IN ({fresh})"
-    return f"{twice} UNION {earlier}"
+def _alike(earlier: Sequence[Source], fresh: Sequence[Source]) -> str:
+    """SQL of the earlier rows that may equal a later one; one scan of the earlier parts finds them."""
+    if not earlier:
+        return "SELECT ''::VARCHAR AS line, 0::UINTEGER AS h WHERE false"
+    return f"SELECT line, h FROM read_parquet({_places(earlier)}) WHERE ok AND h IN ({_hashes(fresh)})"
+
+
+def _twice(fresh: Sequence[Source]) -> str:
+    """SQL of the hashes that later rows have in common: sorting takes less than a group for each hash."""
+    sorted_once = f"SELECT h, lag(h) OVER (ORDER BY h) AS before FROM ({_hashes(fresh)})"
+    return f"SELECT h FROM ({sorted_once}) WHERE h = before"
+
+
+def _hashes(sources: Sequence[Source]) -> str:
+    return f"SELECT h FROM read_parquet({_places(sources)}) WHERE ok"
 
 
 def _places(sources: Sequence[Source]) -> str:

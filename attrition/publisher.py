@@ -21,9 +21,11 @@ from typing import Any
 from attrition import files
 from attrition.errors import AttritionError
 
-Digests = Mapping[str, str] | None
+# what a manifest says of a file: its size and sha256, or those of its pieces
+Entry = Mapping[str, Any]
 
 MANIFEST = "manifest.json"
+MOST_PIECES = 1000
 YOUNG_SECONDS = 3600
 
 
@@ -63,11 +65,13 @@ class Edition:
         return self.folder / name
 
 
-def publish(shelf: Shelf, fill: Callable[[Path], Digests], facts: Mapping[str, Any]) -> Edition:
+def publish(
+    shelf: Shelf, fill: Callable[[Path], Mapping[str, Entry] | None], facts: Mapping[str, Any]
+) -> Edition:
     """Have `fill` write the files into a draft, then make it the current edition by one rename.
 
-    `fill` may return the sha256 of large files, by name, that it read back after writing them: these are not
-    read again. Whatever it raises discards the draft. When this returns, the edition is live and on disk.
+    `fill` may return the entries of large files, by name: these are not read again. Whatever it raises
+    discards the draft. When this returns, the edition is live and on disk.
     """
     shelf.folder.mkdir(parents=True, exist_ok=True)
     tidy(shelf)
@@ -76,8 +80,8 @@ def publish(shelf: Shelf, fill: Callable[[Path], Digests], facts: Mapping[str, A
     draft = shelf.root / f".draft-{sequence:06d}"
     draft.mkdir()
     try:
-        digests = fill(draft) or {}
-        inventory = _inventory(draft, digests)
+        known = fill(draft) or {}
+        inventory = _inventory(draft, known=known)
         for name in inventory:
             files.sync_file(draft / name)
         edition_id = f"{sequence:06d}-{_digest(inventory)[:8]}"
@@ -96,7 +100,7 @@ def publish(shelf: Shelf, fill: Callable[[Path], Digests], facts: Mapping[str, A
         raise
     files.sync_folder(shelf.folder)
     edition = Edition(edition_id, shelf.folder / edition_id, manifest)
-    make_current(shelf, edition, only_size=tuple(digests))
+    make_current(shelf, edition, only_size=tuple(known))
     return edition
 
 
@@ -153,8 +157,8 @@ def verify(shelf: Shelf, edition: Edition, only_size: Sequence[str] = ()) -> Non
     Of the files in `only_size` the bytes are not read.
     """
     published = edition.manifest["files"]
-    unread = {name: published[name]["sha256"] for name in only_size if name in published}
-    found = _inventory(edition.folder, unread)
+    unread = {name: published[name] for name in only_size if name in published}
+    found = _inventory(edition.folder, known=unread, like=published)
     wrong = sorted(name for name in {**published, **found} if published.get(name) != found.get(name))
     if wrong:
         raise shelf.fault(
@@ -172,10 +176,36 @@ def read_verified(shelf: Shelf, edition: Edition, name: str) -> bytes:
     if (
         not expected
         or len(data) != expected["size"]
-        or hashlib.sha256(data).hexdigest() != expected["sha256"]
+        or hashlib.sha256(data).hexdigest() != expected.get("sha256")
     ):
         raise shelf.fault(f"{edition.path(name)}: this is not what was published. {shelf.next_step}")
     return data
+
+
+def entry(path: Path, like: Entry | None = None) -> Entry:
+    """A file's entry, read from the disk; in the pieces of `like`, where that has pieces."""
+    size = path.stat().st_size
+    if like is None or "pieces" not in like:
+        return {"size": size, "sha256": files.sha256(path)}
+    sizes = [piece["size"] for piece in like["pieces"]]
+    if sum(sizes) != size:
+        return {"size": size}
+    digests = files.sha256_of_pieces(path, sizes)
+    return {"size": size, "pieces": [_piece(*one) for one in zip(sizes, digests, strict=True)]}
+
+
+def grown(before: Entry, path: Path) -> Entry:
+    """The entry of a file that is said to begin with the bytes of `before`: only what follows is read.
+
+    Whether it does, shows when the whole is read: the earlier pieces keep their sha256.
+    """
+    pieces = before.get("pieces") or [_piece(before["size"], before["sha256"])]
+    if len(pieces) >= MOST_PIECES:
+        return entry(path)
+    size = path.stat().st_size
+    more = size - before["size"]
+    (digest,) = files.sha256_of_pieces(path, [more], start=before["size"])
+    return {"size": size, "pieces": [*pieces, _piece(more, digest)]}
 
 
 def editions(shelf: Shelf) -> list[Edition]:
@@ -231,18 +261,23 @@ def _young(folder: Path) -> bool:
     return 0 <= time() - folder.stat().st_mtime < YOUNG_SECONDS
 
 
-def _inventory(folder: Path, known: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Size and sha256 (read, or known already) of each file; what is no plain file has neither."""
-    inventory: dict[str, dict[str, Any]] = {}
+def _inventory(
+    folder: Path, known: Mapping[str, Entry], like: Mapping[str, Entry] | None = None
+) -> dict[str, Entry]:
+    """The entry of each file, read or `known` but for its size; what is no plain file has an empty one."""
+    inventory: dict[str, Entry] = {}
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
             inventory[path.name] = {}
+        elif path.name in known:
+            inventory[path.name] = {**known[path.name], "size": path.stat().st_size}
         elif path.name != MANIFEST:
-            inventory[path.name] = {
-                "size": path.stat().st_size,
-                "sha256": known.get(path.name) or files.sha256(path),
-            }
+            inventory[path.name] = entry(path, (like or {}).get(path.name))
     return inventory
+
+
+def _piece(size: int, sha256: str) -> dict[str, Any]:
+    return {"size": size, "sha256": sha256}
 
 
 def _parent(shelf: Shelf) -> Edition | None:

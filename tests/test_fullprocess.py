@@ -382,6 +382,18 @@ def test_a_damaged_live_release_is_replaced_and_this_is_told(fed: Project) -> No
     assert live(fed) != before
 
 
+def test_a_damaged_table_is_made_again_by_the_tick_that_finds_it(fed: Project) -> None:
+    assert fed.run("ingestion.py").returncode == 0
+    table = (fed.home / "ingesteddata/finaldata.csv").resolve()
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-2] + b"?\n")
+    done = tick(fed, "-q")
+    assert "the table is made again" in done.stderr and "finaldata.csv" in done.stderr
+    assert (fed.home / "ingesteddata/finaldata.csv").read_bytes() == whole
+    assert live(fed) and "training" in ran(fed)
+    assert tick(fed, "-q").stderr == ""
+
+
 def test_a_rollback_by_hand_is_honoured(fed: Project) -> None:
     tick(fed)
     first = live(fed)

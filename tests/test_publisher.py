@@ -157,3 +157,61 @@ def test_readers_never_see_a_mix_while_editions_change(shelf: Shelf) -> None:
     writer.join()
     assert reads > 10
     assert mixed == []
+
+
+def test_a_file_that_grew_is_known_by_its_pieces_and_any_changed_byte_shows(shelf: Shelf) -> None:
+    entry = publish_text(shelf, "first\n", None)
+    for more in ("second\n", "third\n"):
+        entry = publish_text(shelf, more, entry)
+    live = publisher.current(shelf)
+    assert live is not None
+    assert live.path("model").read_text() == "first\nsecond\nthird\n"
+    assert [piece["size"] for piece in live.manifest["files"]["model"]["pieces"]] == [6, 7, 6]
+    publisher.verify(shelf, live)
+    whole = live.path("model").read_bytes()
+    for place in range(len(whole)):
+        live.path("model").write_bytes(whole[:place] + b"?" + whole[place + 1 :])
+        with pytest.raises(ReleaseError, match="model is not what was published"):
+            publisher.verify(shelf, live)
+    for other in (whole + b"?", whole[:-1], b""):
+        live.path("model").write_bytes(other)
+        with pytest.raises(ReleaseError, match="model is not what was published"):
+            publisher.verify(shelf, live)
+
+
+def test_pieces_that_leave_bytes_out_are_no_entry_of_a_file(tmp_path: Path) -> None:
+    place = tmp_path / "grown"
+    place.write_text("first\n")
+    short = {"size": 13, "pieces": publisher.grown(publisher.entry(place), place)["pieces"]}
+    place.write_text("first\nsecond\n")
+    assert publisher.entry(place, short) == {"size": 13} != short
+
+
+def test_a_file_of_very_many_pieces_becomes_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "MOST_PIECES", 3)
+    place = tmp_path / "grown"
+    place.write_text("0")
+    entry = publisher.entry(place)
+    lengths = []
+    for number in range(1, 6):
+        place.write_text(place.read_text() + str(number))
+        entry = publisher.grown(entry, place)
+        lengths.append(len(entry.get("pieces", [0])))
+        assert publisher.entry(place, entry) == entry
+    assert lengths == [2, 3, 1, 2, 3]
+
+
+def publish_text(shelf: Shelf, more: str, before: publisher.Entry | None) -> publisher.Entry:
+    """An edition whose model is that of the last one and more."""
+
+    def fill(draft: Path) -> dict[str, publisher.Entry]:
+        place = draft / "model"
+        place.write_text(((shelf.root / "model").read_text() if before else "") + more)
+        entries.append(publisher.grown(before, place) if before else publisher.entry(place))
+        return {"model": entries[0]}
+
+    entries: list[publisher.Entry] = []
+    publisher.publish(shelf, fill, {})
+    return entries[0]
