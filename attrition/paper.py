@@ -193,6 +193,9 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         _, kind = self.open.pop()
+        if tag == "bdi" and writing.is_right_to_left("".join(self.text)):
+            # the figures after a name are not the name's
+            self.text.append(writing.LEFT)
         if self.grid is not None:
             self._close_in_table(tag)
         elif tag in ("h1", "h2", "h3", "h4"):
@@ -230,7 +233,7 @@ class _Reader(HTMLParser):
             self.text.append(data.replace("\n", " "))
 
     def _taken(self) -> str:
-        lines = (" ".join(line.split()) for line in "".join(self.text).split("\n"))
+        lines = (" ".join(line.split()).rstrip(writing.LEFT) for line in "".join(self.text).split("\n"))
         self.text = []
         return "\n".join(line for line in lines if line and line != "•")
 
@@ -431,8 +434,9 @@ def _wrapped(text: str, font: str, size: float, width: float) -> str:
 
 def _lines(text: str, font: str, size: float, width: float) -> list[str]:
     """A text as lines of at most this width, each in the order in which it is drawn."""
-    whole = writing.joined(writing.plain(text), _signs(font))
-    from_right = writing.begins_right(whole)
+    parts = (writing.joined(writing.plain(part), _signs(font)) for part in text.split(writing.LEFT))
+    whole = writing.LEFT.join(parts)
+    from_right = writing.LEFT not in whole and writing.begins_right(whole)
     lines, line, used = [], "", 0.0
     blank = _width(" ", font, size)
     for word in whole.split(" "):
@@ -445,7 +449,7 @@ def _lines(text: str, font: str, size: float, width: float) -> list[str]:
         *full, line = _broken(word, font, size, width) if wide > width else [word]
         lines += full
         used = _width(line, font, size)
-    return [writing.visual(each, from_right) for each in (*lines, line)]
+    return [writing.visual(each, from_right).replace(writing.LEFT, "") for each in (*lines, line)]
 
 
 def _broken(word: str, font: str, size: float, width: float) -> list[str]:
@@ -464,7 +468,7 @@ def _broken(word: str, font: str, size: float, width: float) -> list[str]:
 def _width(text: str, font: str, size: float) -> float:
     face = _font(font).face
     widths, usual = face.charWidths, face.defaultWidth
-    return float(sum(widths.get(ord(sign), usual) for sign in text) * size / 1000)
+    return float(sum(widths.get(ord(sign), usual) for sign in text if sign != writing.LEFT) * size / 1000)
 
 
 @cache

@@ -14,6 +14,8 @@ ISOLATED, FINAL, INITIAL, MEDIAL = "isolated", "final", "initial", "medial"
 # they ask for another shape of the sign before them
 VARIANTS = {chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))}
 MIRRORS = str.maketrans("()[]{}<>«»‹›≤≥", ")(][}{><»«›‹≥≤")
+# a sign without a shape: what follows is read from the left, and so is the text that it stands in
+LEFT = "\u200e"
 LAM, ALEFS, TATWEEL = "\u0644", "\u0622\u0623\u0625\u0627", "\u0640"
 
 

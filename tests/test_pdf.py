@@ -170,6 +170,13 @@ def test_a_line_is_drawn_in_the_order_of_its_signs(text: str, drawn: str) -> Non
     assert writing.visual(text) == drawn
 
 
+def test_figures_after_a_name_that_is_read_from_the_right_stand_behind_it() -> None:
+    page = "<p><bdi>שלום</bdi> <span>20 of 5,000 clients</span></p><p><bdi>שלום 20</bdi></p>"
+    after, whole = (block.text for block in paper.read(page) if isinstance(block, paper.Words))
+    assert paper._lines(after, paper.PLAIN, 9, 400) == ["םולש 20 of 5,000 clients"]
+    assert paper._lines(whole, paper.PLAIN, 9, 400) == ["20 םולש"]
+
+
 def test_a_name_that_begins_on_the_right_is_drawn_from_there() -> None:
     assert writing.begins_right("12 שלום abc") and not writing.begins_right("abc שלום")
     assert writing.visual("שלום abc (דג)", from_right=True) == "(גד) abc םולש"
