@@ -45,6 +45,7 @@ class State:
     failing: Mapping[str, str]
     rejected: Mapping[str, str]
     drift: str | None = None
+    moved: str | None = None
     unfit: str | None = None
     live: str | None = None
     at_risk: Sequence[str] | None = None
@@ -70,6 +71,7 @@ def told(before: State, now: Facts) -> State:
         failing={stage: trouble.since for stage, trouble in now.failing.items()},
         rejected=rejected,
         drift=now.drift.since if now.drift else None,
+        moved=(now.moved.since if now.moved else None) if now.live else before.moved,
         unfit=now.unfit.since if now.unfit else None,
         live=now.live.id if now.live else before.live,
         at_risk=before.at_risk,
@@ -136,6 +138,18 @@ def _drift(before: State, now: Facts) -> Iterator[Alert]:
         yield Alert("drift", True, "the drift has ended", text, _RELEASES, now.at)
 
 
+def _inputs(before: State, now: Facts) -> Iterator[Alert]:
+    # what new rows are compared with is the live release's: without one nothing can be told
+    if now.live and now.moved and not before.moved:
+        text = f"Since {now.moved.since}: {_sentence(now.moved.sentence)}"
+        title = "new rows look otherwise than those trained on"
+        yield Alert("inputs", False, title, text, "diagnostics.py", now.at)
+    if now.live and before.moved and not now.moved:
+        lasted = f"They had looked otherwise since {before.moved} ({_span(before.moved, now.at)})."
+        title = "new rows look like those trained on again"
+        yield Alert("inputs", True, title, lasted, "diagnostics.py", now.at)
+
+
 def _challenger(before: State, now: Facts) -> Iterator[Alert]:
     # that it ended is told by what ended it: a new release, or the end of the drift
     if now.unfit and not before.unfit:
@@ -185,6 +199,7 @@ KINDS = (
     _stages,
     _datasets,
     _drift,
+    _inputs,
     _challenger,
     _release,
     _clients,

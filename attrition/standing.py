@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attrition import generations, ledger, releases, stage, tables
+from attrition import generations, ledger, monitor, releases, stage, tables
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
 from attrition.ledger import FINISHED
@@ -17,6 +17,7 @@ History = Sequence[Mapping[str, Any]]
 # telling is no work of the pipeline: who is not told cannot be told of it
 TELLING = "alerts"
 IDLE = "nothing to do"
+MOST_SENTENCES = 3
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,16 @@ class Client:
 class Facts:
     """How things stand as a tick ends. None where it cannot be told: what was told before then holds on.
 
-    `failing` is by stage, `rejected` by dataset. `verdict` is the reason that the last tick with work to do
-    gave. `alive` is the last sign of life before this tick,
-    where that was too long ago.
+    `failing` is by stage, `rejected` by dataset. `moved` says that new rows look so different from those the
+    live release was trained on that somebody must act. `verdict` is the reason that the last tick
+    with work to do gave. `alive` is the last sign of life before this tick, where that was too long ago.
     """
 
     at: str
     run: str
     failing: Mapping[str, Trouble]
     drift: Trouble | None = None
+    moved: Trouble | None = None
     unfit: Trouble | None = None
     verdict: str = ""
     rejected: Mapping[str, Rejected] | None = None
@@ -82,16 +84,18 @@ def look(config: Config, seen_list: Sequence[int], alive: str | None) -> Facts:
     history, at = ledger.entries(config.history), stage.now()
     datasets = _datasets(config)
     rejected = {d["name"]: Rejected(d["sha256"], d["reason"]) for d in datasets if d["status"] == "rejected"}
+    live = _live(config)
     return Facts(
         at=at,
         run=config.run,
         failing=failing(history),
         drift=drifting(history),
+        moved=_moved(config, live),
         unfit=unfit(history),
         verdict=verdict(history),
         rejected=rejected if datasets else None,
         ingested=frozenset(d["name"] for d in datasets if d["status"] not in ("rejected", "removed")),
-        live=_live(config),
+        live=live,
         at_risk=None if list(seen_list) == stamp_of_list(config) else _at_risk(config),
         clients_per_owner=config.settings.alerts.clients_per_owner,
         alive=alive,
@@ -185,6 +189,13 @@ def _live(config: Config) -> Live | None:
         return None
     facts = release.facts
     return Live(release.id, facts["created"], facts["reason"], facts.get("f1"), facts.get("run", ""))
+
+
+def _moved(config: Config, live: Live | None) -> Trouble | None:
+    record = monitor.read(config.monitor).records.get(live.id) if live else None
+    if record is None or not record.shift or record.shift["level"] != "act":
+        return None
+    return Trouble(str(record.looked_at), "; ".join(record.shift["sentences"][:MOST_SENTENCES]))
 
 
 def _at_risk(config: Config) -> list[Client] | None:

@@ -127,6 +127,27 @@ def test_a_fault_that_comes_and_goes_leaves_no_idle_tick_behind(fed: Project, ho
     assert told(hook) == ["ingestion works again"]
 
 
+def test_columns_that_break_are_told_once_and_a_release_that_knows_them_answers_it(
+    fed: Project, hook: Receiver
+) -> None:
+    tick(fed)
+    hook.taken()
+    broken = [",".join([row.split(",")[0], "0", *row.split(",")[2:]]) for row in classic_rows(60, start=2000)]
+    fed.dataset("b.csv", [row[:-1] for row in broken])
+    tick(fed)
+    (alert,) = [alert for alert in came(hook) if alert["about"] != "clients"]
+    assert alert["title"] == "new rows look otherwise than those trained on"
+    assert "lastmonth activity" in alert["text"] and "b.csv" in alert["text"]
+    fed.dataset("c.csv", [row[:-1] for row in classic_rows(5, start=4000)])
+    tick(fed)
+    assert told(hook) == []
+    fed.run("training.py"), fed.run("scoring.py")
+    assert fed.run("deployment.py", "--force").returncode == 0
+    fed.dataset("d.csv", [row[:-1] for row in classic_rows(5, start=5000)])
+    tick(fed)
+    assert told(hook) == ["new rows look like those trained on again", "a new release is live"]
+
+
 def test_drift_is_told_once_and_a_new_release_answers_it(fed: Project, hook: Receiver) -> None:
     # the first training is the only one of the day
     fed.configure(alerts={"webhook_env": HOOK}, retraining={"most_per_day": 1})
@@ -134,12 +155,13 @@ def test_drift_is_told_once_and_a_new_release_answers_it(fed: Project, hook: Rec
     hook.taken()
     fed.dataset("b.csv", classic_rows(600, start=2000, turned=True))
     tick(fed)
-    assert told(hook) == ["the live model has drifted"]
+    assert told(hook) == ["the live model has drifted", "new rows look otherwise than those trained on"]
     fed.dataset("c.csv", classic_rows(300, start=4000, turned=True))
     tick(fed)
     assert told(hook) == []
     tick(fed, "--force")
-    assert told(hook) == ["the drift has ended", "a new release is live"]
+    again = "new rows look like those trained on again"
+    assert told(hook) == ["the drift has ended", again, "a new release is live"]
 
 
 def test_a_refused_model_is_told_once(fed: Project, hook: Receiver) -> None:
@@ -160,7 +182,8 @@ def test_a_rollback_by_hand_is_told_by_the_next_tick(fed: Project, hook: Receive
     assert fed.run("deployment.py", "--rollback").returncode == 0
     assert told(hook) == []
     tick(fed)
-    assert told(hook) == ["a release was rolled back"]
+    # the rows that brought the new release are still odd to the old one
+    assert told(hook) == ["new rows look otherwise than those trained on", "a release was rolled back"]
 
 
 def test_what_is_not_delivered_is_told_when_the_receiver_is_back(fed: Project, hook: Receiver) -> None:
@@ -472,6 +495,7 @@ LIVE = Live("000002-abcdef01", AT, "No release was live.", 0.61, "r1")
 EVERYTHING_BAD = facts(
     failing={"training": Trouble(AT, "no rows")},
     drift=Trouble(AT, "F1 fell from 0.61 to 0.40"),
+    moved=Trouble(AT, "lastmonth activity is 0 in all rows"),
     unfit=Trouble(AT, "kept aside"),
     rejected={"a.csv": Rejected("1", "no column x")},
     live=LIVE,
@@ -484,6 +508,7 @@ def test_every_flip_has_what_since_when_and_a_next_step() -> None:
         "training fails",
         "dataset a.csv set aside",
         "the live model has drifted",
+        "new rows look otherwise than those trained on",
         "a new model is refused",
         "a new release is live",
     ]
@@ -505,6 +530,7 @@ def test_all_is_well_again() -> None:
         "training works again",
         "dataset a.csv taken after all",
         "the drift has ended",
+        "new rows look like those trained on again",
     ]
     assert all(alert.good for alert in found)
     assert found[0].text == f"It had failed since {AT} (3 h 20 min)."
