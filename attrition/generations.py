@@ -21,7 +21,7 @@ NEXT_STEP = "Run: python ingestion.py --force (it is made again)."
 
 
 def shelf(config: Config) -> Shelf:
-    return Shelf(config.ingested_folder, "generations", LINKS, DataError, NEXT_STEP)
+    return Shelf(config.ingested_folder, "generations", LINKS, DataError, NEXT_STEP, config.signing_key)
 
 
 def current(config: Config) -> Edition | None:
