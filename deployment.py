@@ -33,6 +33,7 @@ NOTE = """This folder holds the releases of the attrition-risk model. deployment
 current    is the live release: read `current` once, then every file below what it names
 previous   is the release before it, where `python deployment.py --rollback` goes
 releases/  holds every kept release; a release is never changed, its manifest.json has the sha256 of each file
+           and is signed
 
 trainedmodel.pkl, latestscore.txt and ingestedfiles.txt lead through `current`: always those of one release.
 Which releases there are, and why each was made: python deployment.py --list

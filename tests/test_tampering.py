@@ -260,23 +260,22 @@ def test_without_any_sound_release_the_answer_is_503(attacked: Project) -> None:
     assert "is damaged" in client.get("/diagnostics").text
 
 
-def test_every_bit_of_a_manifest_counts(attacked: Project) -> None:
+def test_a_bit_of_every_byte_of_a_manifest_counts(attacked: Project) -> None:
     _, second = both(attacked)
     place, shelf = second.folder / "manifest.json", releases.shelf(attacked.config())
     whole = place.read_bytes()
-    accepted = []
-    for bit in range(len(whole) * 8):
+    misread = []
+    for bit in (8 * at + at % 8 for at in range(len(whole))):
         flip(place, bit)
         try:
             read = publisher.read(shelf, second.id)
         except ReleaseError:
             pass
         else:
-            accepted.append((bit, read.manifest == second.manifest))
+            # a number may be spelt another way, 1e-05 as 1E-05: then it says the same
+            misread += [bit] if read.manifest != second.manifest else []
         place.write_bytes(whole)
-    # blanks between the keys may change into others, no word may
-    assert all(same for _, same in accepted)
-    assert len(accepted) < len(whole)
+    assert misread == []
 
 
 # ----------------------------------------------------------------------------------- a pickle that is evil
@@ -657,7 +656,7 @@ def test_the_first_tick_after_an_upgrade_is_not_idle(attacked: Project) -> None:
 
 
 @pytest.mark.parametrize("first_use", [True, False], ids=["first key", "new key"])
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("step", range(7))
 def test_a_change_of_keys_that_was_killed_is_taken_up(
     attacked: Project, monkeypatch: pytest.MonkeyPatch, step: int, first_use: bool
 ) -> None:
@@ -681,9 +680,12 @@ def test_a_change_of_keys_that_was_killed_is_taken_up(
 
 
 def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> list[Path]:
-    """Let the process die before its next write after `step` of them; the list grows with each."""
+    """Let the process die before its next write after `step` of them; the list grows with each.
+
+    There are six: the key, four manifests, model.json. After them the key is put in its place.
+    """
     written: list[Path] = []
-    write = files.write_bytes
+    write, rename = files.write_bytes, Path.rename
 
     def until_then(path: Path, data: bytes, mode: int = 0o666) -> None:
         if len(written) == step:
@@ -691,7 +693,13 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> list[Path]:
         written.append(path)
         write(path, data, mode)
 
+    def never_in_place(path: Path, target: Path) -> Path:
+        if path.name == "signing.key.new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
     monkeypatch.setattr(files, "write_bytes", until_then)
+    monkeypatch.setattr(Path, "rename", never_in_place)
     return written
 
 
