@@ -117,7 +117,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_plain(path: Path, most: int = LONGEST_PLAIN) -> bytes:
-    """All bytes of a plain file; ValueError where it is a link, a pipe or a folder, or has more than `most`.
+    """All bytes of a plain file; ValueError where it is a link, a pipe, or longer than `most`.
 
     FileNotFoundError where there is none. It never waits for a writer, and reads what it looked at.
     """

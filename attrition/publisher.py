@@ -156,7 +156,7 @@ def read(shelf: Shelf, edition_id: str) -> Edition:
 def sign(
     shelf: Shelf, edition_id: str, trusted: Callable[[Mapping[str, Any]], bool], key: bytes
 ) -> AttritionError | None:
-    """Sign an edition anew with another key; returns why not, where it is not `trusted` or not sound."""
+    """Sign an edition with another key; returns why not, where it is not `trusted` or sound."""
     try:
         edition = _unsigned(shelf, edition_id)
         verify(shelf, edition)
@@ -240,7 +240,7 @@ def tidy(shelf: Shelf) -> None:
 
 
 def names(shelf: Shelf) -> list[str]:
-    """Folders that have an edition's name, oldest first; whether they hold a sound one is not looked at."""
+    """Folders with an edition's name, oldest first; what they hold is not looked at."""
     if not shelf.folder.is_dir():
         return []
     found = (p.name for p in shelf.folder.iterdir() if p.is_dir() and not p.is_symlink())

@@ -1,8 +1,8 @@
-"""Signatures of what the pipeline wrote and will trust again: HMAC-SHA256 (RFC 2104), the key elsewhere.
+"""Signatures of what the pipeline wrote and will trust again: HMAC-SHA256 (RFC 2104).
 
-A sha256 beside a file tells damage; who changes the file can change the sha256 too. A seal cannot be made
-without the key, so what bears one was written by this pipeline. It signs all other keys of a JSON object, and
-of what kind that is, so that a seal of one kind fits no other.
+A sha256 beside a file tells damage; who changes the file can change the sha256 too. A seal cannot
+be made without the key, so what bears one was written by this pipeline. It signs all other keys
+of a JSON object, and of what kind that is, so that a seal of one kind fits no other.
 """
 
 import hmac
@@ -25,7 +25,7 @@ CHOOSE = "Restore it, or have a new one made: python deployment.py --new-key"
 
 
 def key(place: Path) -> bytes | None:
-    """The key, or None where none was made yet; KeyFault where it is no key, out of reach, or not private.
+    """The key, or None where none was made yet; KeyFault where it is none, or not private.
 
     Who may write the key may sign. To let a group read it is the operator's choice.
     """
@@ -78,7 +78,7 @@ def sealed(kind: str, facts: Mapping[str, Any], key: bytes) -> dict[str, Any]:
 def fits(kind: str, facts: Mapping[str, Any], key: bytes | None) -> bool:
     """Whether the facts bear a seal made with the key.
 
-    Before the first key was made nothing was signed: then facts without a seal are taken as they are.
+    Before the first key was made nothing was signed: then facts without a seal are taken.
     """
     seal = facts.get(SEAL)
     if key is None:

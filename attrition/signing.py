@@ -1,11 +1,13 @@
-"""The key of a pipeline and what is signed with it: releases, generations, and the newest model's model.json.
+"""The key of a pipeline and what is signed with it: releases, generations, model.json.
 
-The key is made at first use. What was published before there were keys is then signed, once, where each file
-has its sha256; from then on whatever bears no seal counts as damaged. A key that is lost is never replaced
-without being asked: a stranger who can remove it must not get his files signed.
+The key is made at first use. What was published before there were keys is then signed, once,
+where each file has its sha256; from then on whatever bears no seal counts as damaged. A key that
+is lost is never replaced without being asked: a stranger who can remove it must not get his files
+signed.
 
-A change of keys is whole or absent. The new one is written beside the old one first (signing.key.new), then
-everything is signed with it, then it takes the old one's place: a killed run is taken up by the next.
+A change of keys is whole or absent. The new one is written beside the old one first
+(signing.key.new), then everything is signed with it, then it takes the old one's place: a killed
+run is taken up by the next.
 """
 
 import json
@@ -75,7 +77,7 @@ def renew(config: Config) -> Renewed:
 
 
 def description(config: Config, written: bytes) -> dict[str, Any]:
-    """What model.json says, whose sha256 of the pickle may be trusted; DataError unless training wrote it."""
+    """What model.json says, which may be trusted; DataError unless training wrote it."""
     try:
         facts: dict[str, Any] = json.loads(written)
         known = {"contract", "sha256"} <= facts.keys()
@@ -104,7 +106,7 @@ def make_key(place: Path) -> bytes:
 
 
 def _change(config: Config, trusted: Trust) -> Renewed:
-    """Make or take up the next key, sign with it whatever is trusted and sound, and put it in place."""
+    """Make or take up the next key, sign with it what is trusted and sound, put it in place."""
     place = config.signing_key
     draft = _next(place)
     new = seals.key(draft) or make_key(draft)
@@ -123,7 +125,7 @@ def _change(config: Config, trusted: Trust) -> Renewed:
 
 
 def _sign_description(config: Config, trusted: Trust, new: bytes) -> None:
-    """The newest model's description; where it is damaged or not to be trusted, training makes another."""
+    """Sign model.json; where it is damaged or not to be trusted, training makes another."""
     try:
         facts = files.read_json(config.model_description)
         if trusted(MODEL, facts):
@@ -133,7 +135,7 @@ def _sign_description(config: Config, trusted: Trust, new: bytes) -> None:
 
 
 def _signed_by(key: bytes | None, draft: Path) -> Trust:
-    """Trust the seals of the key, none where there is no key yet, and those of a change that was killed."""
+    """Trust seals of the key (none before the first one), and of a change that was killed."""
 
     def trusted(kind: str, facts: Mapping[str, Any]) -> bool:
         return seals.fits(kind, facts, key) or seals.fits(kind, facts, seals.key(draft))

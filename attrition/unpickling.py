@@ -1,9 +1,10 @@
-"""Unpickle a trained model, and nothing else: of all that Python can import, only what is listed here.
+"""Unpickle a trained model, and of all that Python can import only what is listed here.
 
-A pickle is a program: it imports names and calls them. A list of what is evil has holes (Python's standard
-library alone has hundreds of ways to start a process); a list of what a model needs has none that matter, as
-long as nothing in it opens a file, starts a process, imports, evaluates text or looks up attributes by name.
-Callers check the bytes against a signature first; this is the second wall.
+A pickle is a program: it imports names and calls them. A list of what is evil has holes (Python's
+standard library alone has hundreds of ways to start a process); a list of what a model needs has
+none that matter, as long as nothing in it opens a file, starts a process, imports, evaluates text
+or looks up attributes by name. Callers check the bytes against a signature first; this is the
+second wall.
 """
 
 import io
@@ -13,9 +14,10 @@ from typing import Any
 
 from attrition.errors import DataError
 
+MODEL = ("attrition.candidates", "Model")
 ALLOWED = frozenset(
     {
-        ("attrition.candidates", "Model"),
+        MODEL,
         ("attrition.candidates", "signed_log"),
         ("attrition.estimators", "Bag"),
         ("attrition.estimators", "Bounds"),
@@ -66,16 +68,19 @@ BROKEN = (pickle.UnpicklingError, EOFError, ImportError, IndexError, ValueError)
 
 
 def loads(pickled: bytes, place: Path) -> Any:
-    """What the bytes of the file `place` hold; DataError where they ask for more, before that is imported.
+    """The model in the bytes of the file `place`; DataError before anything else is imported.
 
-    The bytes must have been checked against a signed sha256: a list of names does not make a stranger's
-    pickle safe, it keeps it from running anything.
+    The bytes must have been checked against a signed sha256: a list of names does not make a
+    stranger's pickle safe, it keeps it from running anything.
     """
     try:
-        return _OnlyAllowed(io.BytesIO(pickled), place).load()
+        found = _OnlyAllowed(io.BytesIO(pickled), place).load()
     except BROKEN as fault:
         told = " ".join(str(fault).split())
         raise DataError(f"{place}: this is no pickled model ({told}). Run: python training.py") from None
+    if (type(found).__module__, type(found).__qualname__) != MODEL:
+        raise DataError(f"{place}: this is no pickled model (it is something else). Run: python training.py")
+    return found
 
 
 class _OnlyAllowed(pickle.Unpickler):

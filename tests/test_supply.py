@@ -1,4 +1,4 @@
-"""What the pipeline is made of: locks whose every package is pinned by hash, and licences that are known."""
+"""What the pipeline is made of: packages pinned by hash, and licences that are known."""
 
 import re
 from importlib import metadata

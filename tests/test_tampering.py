@@ -375,7 +375,19 @@ def test_what_no_model_needs_is_refused_before_it_is_imported(tmp_path: Path, ev
 
 
 @pytest.mark.parametrize(
-    "junk", [b"", b"\x80", b".", b"x", b"\x80\x04K\x01", b"\x82\x01.", b"P1\n.", b"\x80\x63."]
+    "junk",
+    [
+        b"",
+        b"\x80",
+        b".",
+        b"x",
+        b"\x80\x04K\x01",
+        b"\x82\x01.",
+        b"P1\n.",
+        b"\x80\x63.",
+        b"I1\n.",
+        b"cattrition.candidates\nModel\n.",
+    ],
 )
 def test_what_is_no_pickle_is_a_sentence(tmp_path: Path, junk: bytes) -> None:
     with pytest.raises(DataError, match=r"this is no pickled model .*Run: python training.py"):
