@@ -48,6 +48,10 @@ lint: .venv/.dev ## check format, habits and types of all code
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m mypy
 
+.PHONY: audit
+audit: setup ## ask for known vulnerabilities of the packages, and say so where nobody answers
+	@$(VENV_PYTHON) .ci/audit.py
+
 .PHONY: demo
 demo: setup ## watch a practice area go through a year: months arrive, the world changes, a release answers
 	@rm -rf demo

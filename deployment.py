@@ -7,19 +7,19 @@ Writes  production_deployment/: releases/<id>/, current, previous and the fixed 
 Example: python deployment.py
          python deployment.py --list
          python deployment.py --rollback
+         python deployment.py --new-key   (the key is lost, or somebody else may have read it)
 """
 
 import hashlib
 import json
 import logging
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attrition import contract as contracts
-from attrition import files, generations, publisher, releases, scorecard, stage
+from attrition import files, generations, publisher, releases, scorecard, signing, stage, unpickling
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
 
@@ -33,6 +33,7 @@ NOTE = """This folder holds the releases of the attrition-risk model. deployment
 current    is the live release: read `current` once, then every file below what it names
 previous   is the release before it, where `python deployment.py --rollback` goes
 releases/  holds every kept release; a release is never changed, its manifest.json has the sha256 of each file
+           and is signed
 
 trainedmodel.pkl, latestscore.txt and ingestedfiles.txt lead through `current`: always those of one release.
 Which releases there are, and why each was made: python deployment.py --list
@@ -81,6 +82,7 @@ def run(config: Config) -> Deployed:
 
 def deploy(config: Config, reason: str) -> Deployed:
     """Make the model of the model folder the live release, unless it is live already."""
+    signing.ready(config)
     candidate = read_candidate(config)
     live = _live_or_damaged(config)
     if live and not config.force and _same_model(live, candidate):
@@ -114,6 +116,7 @@ def deploy(config: Config, reason: str) -> Deployed:
 
 def rollback(config: Config) -> Deployed:
     """Make the parent of the live release live again; it is verified first."""
+    signing.ready(config)
     shelf = releases.shelf(config)
     live = releases.require_live(config)
     if not live.edition.parent:
@@ -145,7 +148,8 @@ def listed(config: Config) -> Listed:
 
 def read_candidate(config: Config) -> Candidate:
     """Read what is to be released; DataError where a file is missing or does not belong to the others."""
-    description = json.loads(_read(config.model_description, "python training.py"))
+    described = _read(config.model_description, "python training.py")
+    description = signing.description(config, described)
     model = _read(config.trained_model, "python training.py")
     card = _read(config.scorecard, "python training.py")
     reference = _read(config.reference, "python training.py")
@@ -162,7 +166,7 @@ def read_candidate(config: Config) -> Candidate:
         **trained,
         "latestscore.txt": _read(config.latest_score, "python scoring.py"),
         "ingestedfiles.txt": description["ingested_files"].encode(),
-        "model.json": _read(config.model_description, "python training.py"),
+        "model.json": described,
         "scores.json": scores,
         "modelcard.md": _read(config.model_card, "python scoring.py"),
     }
@@ -176,8 +180,8 @@ def prove(config: Config, candidate: Candidate) -> None:
     contract = contracts.compiled(config.clients)
     found = {"the test rows": float(candidate.scores["scorecard_apart"])}
     card = scorecard.load(candidate.files["scorecard.json"])
-    # the hash in model.json was checked: these are the bytes that training wrote
-    model = pickle.loads(candidate.files["trainedmodel.pkl"])
+    # the hash in model.json, which is signed, was checked: these are the bytes that training wrote
+    model = unpickling.loads(candidate.files["trainedmodel.pkl"], config.trained_model)
     tables = {
         "the ingested rows": generations.table(contract, generations.require_current(config)),
         f"{ADVERSARIAL_ROWS:,} adversarial rows": proof.adversarial(
@@ -228,6 +232,7 @@ def _read(path: Path, made_by: str) -> bytes:
 def main() -> int:
     actions = (
         stage.Action("--rollback", rollback, "make the release before the live one live again"),
+        stage.Action("--new-key", signing.renew, "make a new signing key, and sign with it what is sound"),
         stage.Action("--list", listed, "list the releases, the live one marked", only_reads=True),
     )
     return stage.enter("deployment", __doc__, run, actions)

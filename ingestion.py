@@ -31,6 +31,7 @@ from attrition import (
     proposal,
     publisher,
     releases,
+    signing,
     sources,
     stage,
     tables,
@@ -108,6 +109,7 @@ class Table:
 
 
 def run(config: Config) -> Ingested:
+    signing.ready(config)
     contract = contracts.compiled(config.clients)
     last = last_ingestion(config)
     found, unsettled = settled(config)

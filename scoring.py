@@ -8,13 +8,12 @@ Example: python scoring.py --json
 """
 
 import hashlib
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, modelcard, publisher, sources, stage, tables
+from attrition import files, generations, modelcard, publisher, signing, sources, stage, tables, unpickling
 from attrition.config import Config
 from attrition.contract import Contract, Rejected
 from attrition.errors import DataError
@@ -103,17 +102,14 @@ def run(config: Config) -> Scored:
 
 
 def read_description(config: Config, contract: Contract) -> dict[str, Any]:
-    """model.json, or a DataError where it is missing, damaged, or was made under another contract."""
+    """model.json, or a DataError where it is missing, damaged, not signed, or made under another contract."""
     try:
-        facts: dict[str, Any] = files.read_json(config.model_description)
-        fingerprint = facts["contract"]
+        facts = signing.description(config, config.model_description.read_bytes())
     except FileNotFoundError:
         raise DataError(
             f"{config.model_description}: no model was trained yet. Run: python training.py"
         ) from None
-    except (ValueError, TypeError, KeyError):
-        raise DataError(f"{config.model_description}: this is damaged. Run: python training.py") from None
-    if fingerprint != contract.fingerprint:
+    if facts["contract"] != contract.fingerprint:
         raise DataError(
             f"{config.model_description}: clients in config.json changed after this training. "
             "Run: python ingestion.py, then python training.py"
@@ -140,7 +136,7 @@ def read_model(config: Config, facts: Mapping[str, Any]) -> "Model":
             f"{config.trained_model}: it was made by scikit-learn {made_by}, and {here} is installed. "
             "Run: python training.py"
         )
-    model: Model = pickle.loads(pickled)
+    model: Model = unpickling.loads(pickled, config.trained_model)
     return model
 
 

@@ -2,7 +2,7 @@
 
 Reads   the current generation of ingesteddata/: finaldata.csv, ingestedfiles.txt
 Writes  trainedmodel.pkl, scorecard.json, reference.json (what the rows and the losses looked like), and last
-        model.json, which names the sha256 of the other three
+        model.json, which names the sha256 of the other three and is signed
 
 With too little to learn from, or with a column that gives the outcome away where training.on_leak is "stop",
 it refuses and the older model stays.
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, leaks, publisher, releases, stage, thresholds
+from attrition import files, generations, leaks, publisher, releases, signing, stage, thresholds, unpickling
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError
@@ -131,6 +131,7 @@ def run(config: Config, newer_than: str | None = None) -> Trained:
     from attrition import evidence
 
     clock = time.monotonic()
+    signing.ready(config)
     training, risk = config.settings.training, config.settings.risk
     contract = contracts.compiled(config.clients)
     generation = generations.require_current(config)
@@ -219,8 +220,8 @@ def reproduce(config: Config, release_id: str) -> Reproduced:
     again = compete(config.clients, settings, chosen.rows).model
     if "scikit-learn" in " ".join(versions):
         return differs(release_id, [*versions, "its pickle needs the scikit-learn that wrote it"])
-    # its manifest was verified: these are the bytes that training wrote
-    before = pickle.loads(release.read("trainedmodel.pkl"))
+    # its manifest is signed, and has their sha256: these are the bytes that training wrote
+    before = unpickling.loads(release.read("trainedmodel.pkl"), release.edition.path("trainedmodel.pkl"))
     old, new = before.predict_proba(table)[:, 1], again.predict_proba(table)[:, 1]
     changed = int(np.sum(old != new))
     if not changed:
@@ -398,8 +399,11 @@ def reference_text(clients: Clients, rows: Labelled, contest: "Contest", thresho
 def write(
     config: Config, contest: "Contest", scorecard: str, reference: str, facts: Mapping[str, object]
 ) -> None:
+    pickled = pickle.dumps(contest.model)
+    # a model that no script may read again is refused now, not when it is to be deployed
+    unpickling.loads(pickled, config.trained_model)
     contents = {
-        config.trained_model: pickle.dumps(contest.model),
+        config.trained_model: pickled,
         config.scorecard: scorecard.encode(),
         config.reference: reference.encode(),
     }
@@ -408,7 +412,7 @@ def write(
         return
     for path, data in contents.items():
         files.write_bytes(path, data)
-    files.write_json(config.model_description, {**facts, "sha256": sha256})
+    signing.write_description(config, {**facts, "sha256": sha256})
 
 
 def main() -> int:

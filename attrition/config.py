@@ -85,6 +85,12 @@ class Config:
         return self.path.parent
 
     @property
+    def signing_key(self) -> Path:
+        """The key that signs releases: the operator's, or one in the model folder; practice has its own."""
+        named = self.settings.deployment.key_file
+        return self.own_key if named is None or self.practice else self._at(named)
+
+    @property
     def plays(self) -> Path | None:
         """The team's table of suggested actions, where there is one."""
         return None if self.settings.risk.plays is None else self._at(self.settings.risk.plays)
@@ -102,6 +108,8 @@ class Config:
     removed = Kept("ingestion", "ingested_folder", "removed")
     extracts = Kept("ingestion", "ingested_folder", "extracts")
     ingested_current = Kept("ingestion", "ingested_folder", "current")
+
+    own_key = Kept("attrition.signing", "model_folder", "signing.key")
 
     trained_model = Kept("training", "model_folder", "trainedmodel.pkl")
     model_description = Kept("training", "model_folder", "model.json")
@@ -302,6 +310,11 @@ def _check_folders(config: Config) -> None:
     faults = [*_overlaps(people, written | rehearsed), *_overlaps(rehearsed, written)]
     if config.test_folder in (production.input_folder, practice.input_folder):
         faults.append(f"  the input folder and the test data folder are both {config.test_folder}.")
+    faults += [
+        f"  the key {config.signing_key} lies in the {name} folder: who can replace a file there could sign."
+        for name, place in (people | written).items()
+        if name != "model" and config.signing_key.is_relative_to(place)
+    ]
     if len(set(written.values())) < len(written):
         faults.append("  the ingested, model and deployment folders must be three different folders.")
     if faults:

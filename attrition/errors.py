@@ -46,6 +46,12 @@ class ApiError(AttritionError):
     status = 7
 
 
+class KeyFault(AttritionError):
+    """The key that signs releases is gone, out of reach, damaged, or not private."""
+
+    status = 1
+
+
 class DiskError(AttritionError):
     """The machine refused to read or write: full, read-only, not permitted."""
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,10 @@ from attrition.errors import LockedError
 
 PIECE = 256 << 10
 LONGEST_COPY = 1 << 30
+# far longer than any file that is read at once
+LONGEST_PLAIN = 1 << 32
+# what opening a link, a socket, or a file below a file says
+NOT_PLAIN = (errno.ELOOP, errno.ENXIO, errno.ENOTDIR)
 
 # the machine's fault, not a bug: the door turns these into a sentence
 MACHINE_FAULTS = {
@@ -34,12 +39,15 @@ MACHINE_FAULTS = {
 }
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Make `path` hold `data`, whole or not at all; the folder is made where it is missing."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Make `path` hold `data`, whole or not at all; the folder is made where it is missing.
+
+    `mode` are the permissions, of which the umask takes some away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)
@@ -92,6 +100,27 @@ def append_line(path: Path, line: str) -> bool:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
+
+
+def read_plain(path: Path, most: int = LONGEST_PLAIN) -> bytes:
+    """All bytes of a plain file; ValueError where it is a link, a pipe, or longer than `most`.
+
+    FileNotFoundError where there is none. It never waits for a writer, and reads what it looked at.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in NOT_PLAIN:
+            raise ValueError(f"{path} is no plain file") from None
+        raise
+    try:
+        at = os.fstat(descriptor)
+        if not stat.S_ISREG(at.st_mode) or at.st_size > most:
+            raise ValueError(f"{path} is no plain file of at most {most} bytes")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:

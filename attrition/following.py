@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from attrition import ledger, publisher, releases, scorecard
 from attrition.config import Config
-from attrition.errors import AttritionError
+from attrition.errors import AttritionError, KeyFault
 from attrition.scorecard import Scorecard
 from attrition.settings import Clients
 
@@ -106,6 +106,14 @@ class Live:
             card = scorecard.load(release.read("scorecard.json"))
             f1 = release.scores["figures"]["f1"]
             served = Served(release.id, card, release.scores, f1 and f1["value"], release.scores["scored_at"])
+        except KeyFault as fault:
+            if link != self._sight.link:
+                log.error("release %r cannot be verified: %s", name, fault)
+            return (
+                None,
+                f"The release {name} cannot be verified: the key that signs releases is out of reach, "
+                "or not private. The log says what to do.",
+            )
         except (AttritionError, OSError, ValueError, KeyError, TypeError) as error:
             if link != self._sight.link:
                 log.error("release %r cannot be served: %s", name, error)

@@ -25,7 +25,7 @@ class DamagedTable(DataError):
 
 
 def shelf(config: Config) -> Shelf:
-    return Shelf(config.ingested_folder, "generations", LINKS, DataError, NEXT_STEP)
+    return Shelf(config.ingested_folder, "generations", LINKS, DataError, NEXT_STEP, config.signing_key)
 
 
 def current(config: Config) -> Edition | None:

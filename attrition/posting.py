@@ -78,7 +78,9 @@ def request(url: str | None, sent: Sent, body: bytes | None = None, content_type
     place = address(url, ("http://", "https://"))
     headers = {"User-Agent": "attrition", **({"Content-Type": content_type} if body else {})}
     try:
-        _opener(sent).open(Request(place, body, headers), timeout=SOCKET_SECONDS).close()
+        # its scheme was looked at by `address`
+        question = Request(place, body, headers)  # noqa: S310
+        _opener(sent).open(question, timeout=SOCKET_SECONDS).close()
     except HTTPError as answer:
         answer.close()
         moved = "; a redirect is not followed, give the final address" if 300 <= answer.code < 400 else ""

@@ -7,9 +7,14 @@
       trainedmodel.pkl -> current/trainedmodel.pkl                        a fixed name for each file
 
 Deployment publishes releases this way, ingestion generations of its data. The writer holds the lock.
+
+manifest.json has size and sha256 of each file, the number and the parent, and is signed (attrition.seals): a
+changed file is not what the manifest says, a changed manifest is not what was signed, and an old one under
+a new number is not what its folder is called. To point `current` back at a kept edition is a rollback.
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +23,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from attrition import files
+from attrition import files, seals
 from attrition.errors import AttritionError
 
 # what a manifest says of a file: its size and sha256, or those of its pieces
@@ -26,18 +31,20 @@ Entry = Mapping[str, Any]
 
 MANIFEST = "manifest.json"
 MOST_PIECES = 1000
+LONGEST_MANIFEST = 1 << 20
 YOUNG_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where editions of one kind live, and how a fault of theirs is called."""
+    """Where editions of one kind live, where the key that signs them does, and how a fault is called."""
 
     root: Path
     kind: str
     links: tuple[str, ...]
     fault: type[AttritionError]
     next_step: str
+    key: Path
 
     @property
     def folder(self) -> Path:
@@ -72,11 +79,13 @@ def publish(
 
     `fill` may return the entries of large files, by name: these are not read again. Whatever it raises
     discards the draft. When this returns, the edition is live and on disk.
+    KeyFault where there is no key to sign it with.
     """
+    key = seals.required(shelf.key)
     shelf.folder.mkdir(parents=True, exist_ok=True)
     tidy(shelf)
     parent = _parent(shelf)
-    sequence = 1 + max((edition_sequence(name) for name in _names(shelf)), default=0)
+    sequence = 1 + max((edition_sequence(name) for name in names(shelf)), default=0)
     draft = shelf.root / f".draft-{sequence:06d}"
     draft.mkdir()
     try:
@@ -84,8 +93,8 @@ def publish(
         inventory = _inventory(draft, known=known)
         for name in inventory:
             files.sync_file(draft / name)
-        edition_id = f"{sequence:06d}-{_digest(inventory)[:8]}"
-        manifest = {
+        edition_id = _named_after(sequence, inventory)
+        unsigned = {
             "format": 1,
             "id": edition_id,
             "sequence": sequence,
@@ -93,6 +102,7 @@ def publish(
             **facts,
             "files": inventory,
         }
+        manifest = seals.sealed(shelf.kind, unsigned, key)
         files.write_json(draft / MANIFEST, manifest)
         draft.rename(shelf.folder / edition_id)
     except BaseException:
@@ -137,18 +147,33 @@ def current(shelf: Shelf) -> Edition | None:
 
 
 def read(shelf: Shelf, edition_id: str) -> Edition:
-    """One edition by its id; only its manifest is read."""
-    folder = shelf.folder / edition_id
+    """One edition by its id; only its manifest is read, and its signature checked."""
+    edition = _unsigned(shelf, edition_id)
+    if not seals.fits(shelf.kind, edition.manifest, seals.key(shelf.key)):
+        raise shelf.fault(
+            f"{edition.path(MANIFEST)}: this is not signed with {shelf.key.name}, so not what was published. "
+            f"{shelf.next_step}"
+        )
+    return edition
+
+
+def sign(
+    shelf: Shelf, edition_id: str, trusted: Callable[[Mapping[str, Any]], bool], key: bytes
+) -> AttritionError | None:
+    """Sign an edition with another key; returns why not, where it is not `trusted` or sound."""
     try:
-        manifest = files.read_json(folder / MANIFEST)
-        known = manifest["id"] == edition_id and {"parent", "files", "sequence"} <= manifest.keys()
-    except FileNotFoundError:
-        raise shelf.fault(f"{folder}: this has no {MANIFEST}. {shelf.next_step}") from None
-    except (ValueError, TypeError, KeyError):
-        known = False
-    if not known:
-        raise shelf.fault(f"{folder / MANIFEST}: this is damaged. {shelf.next_step}")
-    return Edition(edition_id, folder, manifest)
+        edition = _unsigned(shelf, edition_id)
+        verify(shelf, edition)
+    except shelf.fault as fault:
+        return fault
+    if not trusted(edition.manifest):
+        return shelf.fault(f"{edition.path(MANIFEST)}: its signature does not fit. {shelf.next_step}")
+    # made beside the edition: a draft that a killed run left in it would be a file too many
+    draft = shelf.root / f".{MANIFEST}.tmp"
+    files.write_json(draft, seals.sealed(shelf.kind, edition.manifest, key))
+    draft.rename(edition.path(MANIFEST))
+    files.sync_folder(edition.folder)
+    return None
 
 
 def verify(shelf: Shelf, edition: Edition, only_size: Sequence[str] = ()) -> None:
@@ -170,8 +195,8 @@ def read_verified(shelf: Shelf, edition: Edition, name: str) -> bytes:
     """The bytes of one file, which are the published ones or the shelf's fault is raised."""
     expected = edition.manifest["files"].get(name)
     try:
-        data = edition.path(name).read_bytes()
-    except FileNotFoundError:
+        data = files.read_plain(edition.path(name))
+    except (FileNotFoundError, ValueError):
         data = b""
     if (
         not expected
@@ -211,7 +236,7 @@ def grown(before: Entry, path: Path) -> Entry:
 def editions(shelf: Shelf) -> list[Edition]:
     """All editions whose manifest can be read, oldest first."""
     found = []
-    for name in _names(shelf):
+    for name in names(shelf):
         with suppress(shelf.fault):
             found.append(read(shelf, name))
     return found
@@ -226,9 +251,9 @@ def forget(shelf: Shelf, keep: int, pinned: frozenset[str] = frozenset()) -> lis
     live = current(shelf)
     if live is None:
         return []
-    predecessors = [name for name in _names(shelf) if edition_sequence(name) < live.sequence][-keep:]
+    predecessors = [name for name in names(shelf) if edition_sequence(name) < live.sequence][-keep:]
     spared = {live.id, *predecessors, *pinned}
-    gone = [name for name in _names(shelf) if name not in spared and not _young(shelf.folder / name)]
+    gone = [name for name in names(shelf) if name not in spared and not _young(shelf.folder / name)]
     for name in gone:
         # out of sight first: a half-removed edition must not have an edition's name
         rubbish = shelf.root / f".draft-removed-{name}"
@@ -244,16 +269,40 @@ def tidy(shelf: Shelf) -> None:
     files.sweep(shelf.root)
 
 
+def names(shelf: Shelf) -> list[str]:
+    """Folders with an edition's name, oldest first; what they hold is not looked at."""
+    if not shelf.folder.is_dir():
+        return []
+    found = (p.name for p in shelf.folder.iterdir() if p.is_dir() and not p.is_symlink())
+    return sorted((name for name in found if edition_sequence(name)), key=edition_sequence)
+
+
 def edition_sequence(name: str) -> int:
     """Number of an edition by its folder's name; 0 for a name that is none."""
     number = name.split("-")[0]
     return int(number) if number.isdigit() else 0
 
 
-def _names(shelf: Shelf) -> list[str]:
-    if not shelf.folder.is_dir():
-        return []
-    return sorted((p.name for p in shelf.folder.iterdir() if edition_sequence(p.name)), key=edition_sequence)
+def _unsigned(shelf: Shelf, edition_id: str) -> Edition:
+    """An edition that says of itself what its folder is called; its signature is not looked at."""
+    folder = shelf.folder / edition_id
+    try:
+        manifest = json.loads(files.read_plain(folder / MANIFEST, LONGEST_MANIFEST))
+        named = edition_id == manifest["id"] == _named_after(manifest["sequence"], manifest["files"])
+        known = named and "parent" in manifest
+    except FileNotFoundError:
+        raise shelf.fault(f"{folder}: this has no {MANIFEST}. {shelf.next_step}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        known = False
+    if not known:
+        raise shelf.fault(f"{folder / MANIFEST}: this is damaged. {shelf.next_step}")
+    return Edition(edition_id, folder, manifest)
+
+
+def _named_after(sequence: int, inventory: Mapping[str, Any]) -> str:
+    """The id of an edition: its number, and the beginning of the sha256 of what it holds."""
+    digest = hashlib.sha256(files.as_json(inventory).encode()).hexdigest()
+    return f"{sequence:06d}-{digest[:8]}"
 
 
 def _young(folder: Path) -> bool:
@@ -286,10 +335,6 @@ def _parent(shelf: Shelf) -> Edition | None:
     except shelf.fault:
         # a damaged edition must not keep a sound one from taking its place
         return None
-
-
-def _digest(inventory: Mapping[str, Any]) -> str:
-    return hashlib.sha256(files.as_json(inventory).encode()).hexdigest()
 
 
 def _ensure_link(link: Path, target: str) -> None:

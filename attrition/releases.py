@@ -33,7 +33,7 @@ class Release:
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """manifest.json: id, parent, created, reason, contract, ingested, libraries, files."""
+        """manifest.json: id, parent, created, reason, contract, ingested, libraries, files; signed."""
         return self.edition.manifest
 
     @cached_property
@@ -50,6 +50,7 @@ def shelf(config: Config) -> Shelf:
         LINKS,
         ReleaseError,
         "Run: python deployment.py --rollback, or python fullprocess.py --force (a new release is made).",
+        config.signing_key,
     )
 
 

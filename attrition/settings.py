@@ -402,6 +402,9 @@ class Parallel(Section):
 
 class DeploymentSettings(Section):
     keep: int = Field(5, ge=1, description="predecessors of the live release that are kept for a rollback")
+    key_file: Name | None = Field(
+        None, description="file with the key that signs releases; null: signing.key in the model folder"
+    )
 
 
 class Settings(Section):

@@ -3,7 +3,7 @@
 It needs only `os`, `time` and one plain-text stamp beside config.json, so that an idle tick costs little more
 than starting Python. What is unclear (another flag, no stamp, a folder out of reach) counts as changed.
 
-    attrition stamp 1                    asks which ATTRITION_ variables are set
+    attrition stamp 2                    asks which ATTRITION_ variables are set
     setting ATTRITION_TRAINING_FOLDS     asks for a variable's value
     watch /srv/attrition/sourcedata      asks for size, times and inode of each file in it
     until 1772344800                     asks whether this time has come: the tick then has something to tell
@@ -14,7 +14,7 @@ than starting Python. What is unclear (another flag, no stamp, a folder out of r
 import os
 import time
 
-HEAD = b"attrition stamp 1"
+HEAD = b"attrition stamp 2"
 NOT_YET = b"not yet"
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib costs 4 ms
 

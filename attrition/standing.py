@@ -9,7 +9,7 @@ from typing import Any
 
 from attrition import generations, ledger, monitor, releases, stage, tables
 from attrition.config import Config
-from attrition.errors import DataError, ReleaseError
+from attrition.errors import DataError, KeyFault, ReleaseError
 from attrition.ledger import FINISHED
 from attrition.stage import SURVIVED
 
@@ -176,14 +176,14 @@ def _datasets(config: Config) -> list[dict[str, Any]]:
     try:
         generation = generations.current(config)
         return generations.datasets(generation) if generation else []
-    except (DataError, OSError, ValueError):
+    except (DataError, KeyFault, OSError, ValueError):
         return []
 
 
 def _live(config: Config) -> Live | None:
     try:
         release = releases.live(config)
-    except ReleaseError:
+    except (KeyFault, ReleaseError):
         return None
     if release is None:
         return None

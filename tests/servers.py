@@ -20,7 +20,7 @@ import ingestion
 import reporting
 import scoring
 import training
-from attrition import contract, files, ledger, publisher, releases, stage
+from attrition import contract, files, ledger, publisher, releases, signing, stage
 from attrition.config import Config
 from attrition.publisher import Edition
 from tests import cards
@@ -116,6 +116,7 @@ def finished(config: Config, live_score: Mapping[str, Any] | None = None) -> Non
 
 def publish(config: Config, threshold: float) -> Edition:
     """Make a release live whose scorecard was written by hand: little activity means leaving."""
+    signing.ready(config)
     parts = [
         cards.number(column, config.clients.word(column), 50.0, 0.0, 500.0, weight=-0.02, missing=0.1)
         for column in config.clients.numeric

@@ -97,7 +97,7 @@ def test_each_stage_changes_only_what_it_owns(project: Project) -> None:
     project.here = True
     project.dataset("a.csv", classic_rows(120))
     project.dataset("test.csv", classic_rows(60, start=1000), folder="testdata")
-    everybody = {"attrition.ledger", "attrition.stage"}
+    everybody = {"attrition.ledger", "attrition.stage", "attrition.signing"}
     for name in ("ingestion", "training", "scoring", "deployment", "diagnostics", "reporting"):
         before = project.snapshot()
         assert project.run(f"{name}.py").returncode == 0

@@ -12,7 +12,7 @@ import pytest
 import diagnostics
 import ingestion
 from attrition import contract as contracts
-from attrition import files, generations, ledger, monitor, publisher, releases
+from attrition import files, generations, ledger, monitor, publisher, releases, signing
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
 from attrition.monitor import Memory, Record
@@ -63,6 +63,7 @@ def deploy(config: Config, card: Any = CARD) -> str:
     def fill(draft: Path) -> None:
         files.write_json(draft / "scorecard.json", card)
 
+    signing.ready(config)
     return publisher.publish(releases.shelf(config), fill, {}).id
 
 

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from attrition import publisher
+from attrition import publisher, signing
 from attrition.errors import ReleaseError
 from attrition.publisher import Edition, Shelf
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "production", "releases", ("model", "score"), ReleaseError, "Run: something")
+    key = tmp_path / "signing.key"
+    signing.make_key(key)
+    return Shelf(tmp_path / "production", "releases", ("model", "score"), ReleaseError, "Run: something", key)
 
 
 def publish(shelf: Shelf, word: str) -> Edition:

@@ -13,7 +13,7 @@ import ingestion
 import scoring
 import training
 from attrition import contract as contracts
-from attrition import files, generations, publisher
+from attrition import files, generations, publisher, signing
 from attrition.config import Config
 from attrition.errors import DataError
 from tests.projects import HEADER, Project
@@ -142,7 +142,7 @@ def test_a_missing_model_beside_its_description_says_what_to_run(trained: Config
 def test_a_model_of_another_scikit_learn_is_trained_again(trained: Config) -> None:
     facts = files.read_json(trained.model_description)
     facts["libraries"]["scikit-learn"] = "0.1"
-    files.write_json(trained.model_description, facts)
+    signing.write_description(trained, facts)
     with pytest.raises(DataError, match=r"made by scikit-learn 0.1, and .* Run: python training.py"):
         scoring.run(trained)
 
