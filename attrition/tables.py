@@ -5,11 +5,13 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TextIO
 
 LONGEST_CELL = 1 << 30
 _SPECIAL = re.compile('[,"\r\n]')
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FORMULA_STARTS = frozenset("=+-@\t\r\0\uff1d\uff0b\uff0d\uff20")
+ROWS_AT_ONCE = 1000
 
 
 def read_rows(stream: TextIO) -> Iterator[list[str]]:
@@ -28,11 +30,20 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def write_rows(stream: TextIO, rows: Iterable[Sequence[str]]) -> None:
     """Rows of text as CSV lines."""
-    plain = csv.writer(stream, lineterminator="\n")
-    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:
-        # before Python 3.13 a lone carriage return would go unquoted, and break the row when it is read
-        (quoted if "\r" in "".join(row) else plain).writerow(row)
+    waiting = iter(rows)
+    while batch := list(islice(waiting, ROWS_AT_ONCE)):
+        lines = io.StringIO()
+        plain = csv.writer(lines, lineterminator="\n")
+        plain.writerows(batch)
+        if "\r" in (text := lines.getvalue()):
+            # before Python 3.13 a lone carriage return would go unquoted, and break the row when it is read
+            lines = io.StringIO()
+            plain = csv.writer(lines, lineterminator="\n")
+            quoted = csv.writer(lines, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            for row in batch:
+                (quoted if "\r" in "".join(row) else plain).writerow(row)
+            text = lines.getvalue()
+        stream.write(text)
 
 
 def export_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -67,7 +78,7 @@ def write_export(stream: TextIO, header: Sequence[str], rows: Iterable[Sequence[
 
 
 def guarded(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return f"'{text}" if text[:1] in FORMULA_STARTS else text
 
 
 def unguarded(text: str) -> str:

@@ -319,7 +319,7 @@ def test_what_is_no_usable_number_rejects_its_row_and_no_other(
 
 def tables_unguarded(text: str) -> str:
     """A cell of an export without the mark that keeps a spreadsheet from taking it for a formula."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(tables.FORMULA_STARTS) else text
+    return text[1:] if text.startswith("'") and text[1:].startswith(tuple(tables.FORMULA_STARTS)) else text
 
 
 def test_a_label_that_is_none_rejects_its_row_and_a_blank_one_is_not_known_yet(project: Project) -> None:
@@ -393,7 +393,7 @@ def test_a_formula_is_data_in_the_table_and_guarded_in_the_list_for_people(proje
     told = rejected(project)
     assert [fields(tables_unguarded(r["row"]))[0] for r in told] == starts
     for row in told:
-        assert not any(cell.startswith(tables.FORMULA_STARTS) for cell in row.values())
+        assert not any(cell.startswith(tuple(tables.FORMULA_STARTS)) for cell in row.values())
         assert row["dataset"] == "'=formula.csv"
     assert table(project)[0][-1] == "=formula.csv"
 
