@@ -178,8 +178,10 @@ class Face:
         return None
 
     def for_browsers(self, response: Response) -> Response:
-        """A problem as a page, where a page is asked for."""
-        if response.mimetype != "application/problem+json" or not site.is_browser(request):
+        """A problem as a page, where a page is asked for or a form was sent."""
+        is_problem = response.mimetype == "application/problem+json"
+        is_page = request.method in LOOKS or request.endpoint in FORMS
+        if not (is_problem and is_page and site.is_browser(request)):
             return response
         problem = response.get_json()
         page = self.site.refusal(response.status_code, problem["title"], problem["detail"], self._visitor())
@@ -244,7 +246,7 @@ ROUTES = (
     Route("GET", "/diagnostics", Face.diagnostics, "timings, missing percent, drift, packages, faults"),
     Route("GET", "/risk", Face.risk, "the risk list: ?limit, ?owner, ?band, ?status"),
     Route("GET", "/risk.csv", Face.risk_csv, "the same as CSV"),
-    Route("GET", "/clients/<whole:id>", Face.client, "one client: risk, every reason, history"),
+    Route("GET", "/clients/<path:id>", Face.client, "one client: risk, every reason, history"),
     Route("GET", "/report", Face.report, "the report of the last run, HTML"),
     Route("GET", "/login", Face.login, "the form by which a browser sends a key"),
     Route("POST", "/login", Face.enter, "a key for a cookie that lasts 12 hours"),
@@ -256,14 +258,15 @@ ROUTES = (
 )
 PATHS = frozenset(route.path for route in ROUTES)
 # answered without a key: for whoever watches over the server, and to send one
-OPEN = ("healthz", "readyz", "login", "enter", "logout")
+FORMS = ("enter", "logout")
+OPEN = ("healthz", "readyz", "login", *FORMS)
 
 
 def create_app(config: Config) -> Flask:
     app = Flask(__name__, static_folder=None)
     # no redirect: a path is right or it is not
     app.url_map.merge_slashes = False
-    app.url_map.converters["whole"] = site.Whole
+    app.url_map.converters["path"] = site.Whole
     problems.register(app)
     face = Face(config)
     for route in ROUTES:

@@ -68,7 +68,7 @@ HEADERS = {
 
 
 class Whole(BaseConverter):
-    """The rest of a path, whatever is in it: an id may hold slashes and line breaks, or begin with one."""
+    """The rest of a path, whatever is in it: an id may hold slashes and line breaks, or begin with them."""
 
     regex = r"[\s\S]*"
     part_isolating = False
@@ -252,7 +252,7 @@ class Site:
             "nobody": worklist.NOBODY if "" in ready.owners else None,
             "owner_word": owner,
             "value_word": value,
-            "statuses": [status for status in changes.STATUSES if ready.statuses[status]],
+            "statuses": [status for status in changes.STATUSES if ready.with_status[status]],
             "sorts": words,
         }
 
@@ -260,7 +260,7 @@ class Site:
         about = answers.about(listed, self._risk_facts.look())
         groups = {}
         for status in (*changes.TOLD, changes.NOT_SCORED):
-            places = ready.with_status(status)
+            places = ready.with_status[status]
             shown = [self._shown(ready, place) for place in places[:MOST_CHANGED]]
             groups[status] = {"clients": len(places), "shown": shown}
         return {

@@ -5,7 +5,6 @@ view = worklist.view(found, worklist.asked(request.args))
 """
 
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -18,7 +17,7 @@ PAGE = 50
 # what is searched: beside these the client and its owner
 SEARCHED = ("reason_1", "reason_2", "reason_3", "suggested_action")
 NUMBERS = ("rank", "probability", "change_points", "expected_loss")
-TEXTS = ("status", "act_by")
+TEXTS = ("status", "risk_band", "act_by")
 # by what the list is sorted, as a query names it: the column, and whether a first click sorts it downwards
 SORTS = {
     "rank": ("rank", False),
@@ -111,11 +110,12 @@ class Worklist:
         return sorted({owner for owner in self.owners if owner}, key=folded)
 
     @cached_property
-    def statuses(self) -> Counter[str]:
-        return Counter(row["status"] for row in self.rows)
-
-    def with_status(self, status: str) -> list[int]:
-        return [place for place, row in enumerate(self.rows) if row["status"] == status]
+    def with_status(self) -> Mapping[str, Sequence[int]]:
+        """The places of the clients of each status."""
+        places: dict[str, list[int]] = {status: [] for status in changes.STATUSES}
+        for place, status in enumerate(self.columns["status"]):
+            places.setdefault(f"{status}", []).append(place)
+        return places
 
 
 @dataclass(frozen=True)
@@ -163,14 +163,15 @@ def folded(text: str) -> str:
 
 
 def _found(worklist: Worklist, query: Query) -> list[int]:
-    rows, owners, texts = worklist.rows, worklist.owners, worklist.texts
+    owners, texts = worklist.owners, worklist.texts
     words, owner = folded(query.q).split(), "" if query.owner == NOBODY else query.owner
-    found: Sequence[int] = range(len(rows))
+    found: Sequence[int] = range(len(worklist.rows))
     if query.owner:
         found = [place for place in found if owners[place] == owner]
     for column, value in (("risk_band", query.band), ("status", query.status)):
         if value:
-            found = [place for place in found if rows[place][column] == value]
+            cells = worklist.columns[column]
+            found = [place for place in found if cells[place] == value]
     for word in words:
         found = [place for place in found if word in texts[place]]
     return list(found)

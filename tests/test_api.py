@@ -277,7 +277,7 @@ def test_a_get_writes_nothing(server: Server, served: Project) -> None:
     before = snapshot(served)
     for route in face.ROUTES:
         if route.method == "GET":
-            place = route.path.replace("<whole:id>", "client00001")
+            place = route.path.replace("<path:id>", "client00001")
             assert server.get(place).status_code == 200, place
     server.post("/prediction?explain=3", json=TESTDATA)
     server.post("/prediction", data=b"{", headers={"Content-Type": "application/json"})
