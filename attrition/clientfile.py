@@ -20,7 +20,10 @@ SAME_RISK = 1e-6
 
 @dataclass(frozen=True)
 class Explained:
-    """`base` + the effects of the reasons = `log_odds`; None, with a `note`, where they cannot be told."""
+    """`base` + the effects of the reasons = `log_odds`.
+
+    Both are None where there is no risk, or, with a `note`, where it cannot be explained.
+    """
 
     base: float | None
     log_odds: float | None
@@ -75,8 +78,8 @@ class Lists:
         for one in self.look():
             try:
                 stand = one.stand(key)
-            except OSError:
-                # the report of a new run has just removed it
+            except (OSError, ValueError):
+                # it has been removed, or damaged, since it was looked at
                 continue
             if stand:
                 found.append(stand)
@@ -84,9 +87,12 @@ class Lists:
 
 
 def explained(card: Scorecard | None, cells: Mapping[str, str], probability: float | None) -> Explained:
-    """Why a row of the list has its risk; `cells` are those of the columns that the model reads, as text."""
+    """Why a row of the list has its risk, None where it was not scored.
+
+    `cells` are those of the columns that the model reads, as text.
+    """
     if probability is None:
-        return Explained(None, None, (), card.threshold_from if card else None, "It was not scored.")
+        return Explained(None, None, (), card.threshold_from if card else None, "")
     if card is None:
         note = "The release that made this list is not kept any more: only its strongest reasons are known."
         return Explained(None, None, (), None, note)

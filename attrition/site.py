@@ -186,13 +186,14 @@ class Site:
         clients = self._config.clients
         owner = listfiles.placed(clients, clients.owner) if clients.owner else None
         try:
+            if missing := {*SHOWN} - {*listed.header}:
+                raise KeyError(", ".join(sorted(missing)))
             return Worklist.of(listed.rows, clients.id, owner)
         except (KeyError, ValueError) as fault:
             log.error("risklist.csv is not as it is written now: %r", fault)
             command = self._config.command("reporting.py")
-            raise Refused(
-                503, f"The risk list is of another version, or was changed. Run: {command}"
-            ) from None
+            what = "The risk list is of another version or config, or was changed."
+            raise Refused(503, f"{what} Run: {command}") from None
 
     def _status(
         self, report: Mapping[str, Any] | None, listed: RiskList | None, sight: Sight
@@ -278,7 +279,8 @@ class Site:
             "client": ready.names[place],
             "link": link(ready.names[place]),
             "owner": ready.owners[place],
-            "value": row[listfiles.placed(clients, clients.value)] if clients.value else None,
+            # a list that was made before the config was changed may lack the column
+            "value": row.get(listfiles.placed(clients, clients.value)) if clients.value else None,
             "reasons": [sections.brief(reason) for reason in reasons if reason],
             **{key: row[key] for key in SHOWN},
         }
@@ -286,7 +288,8 @@ class Site:
     def _found(self, client: str) -> tuple[RiskList, Worklist, int]:
         listed = self._risk_list.look()
         if listed is None:
-            raise Refused(503, "There is no risk list yet. Run: python reporting.py")
+            command = self._config.command("reporting.py")
+            raise Refused(503, f"There is no risk list yet. Run: {command}")
         ready = self._worklist.of(listed)
         place = ready.place_of.get(client)
         if place is not None:
@@ -321,7 +324,7 @@ class Site:
         columns = [column for column in (*clients.columns, *clients.derived) if column != clients.id]
         placed = [(column, listfiles.placed(clients, column)) for column in (*columns, "dataset")]
         cells = {column: row[name] for column, name in placed if name in row}
-        unknown = {clients.target: cells[clients.target] or "not known yet"}
+        unknown = {clients.target: cells.get(clients.target) or "not known yet"}
         return [(clients.word(column), cell) for column, cell in {**cells, **unknown}.items()]
 
     def _link_to(self, ready: Worklist, place: int) -> dict[str, str] | None:
@@ -350,9 +353,8 @@ def link(client: str) -> str:
 
 
 def wanted_place(request: Request) -> str:
-    """The path and query of a request, as a URL has them."""
-    query = request.query_string.decode("latin-1")
-    return quote(request.path) + (f"?{query}" if query else "")
+    """The path and query of a request as they were sent: a slash of an id and one of the path differ."""
+    return str(request.environ.get("RAW_URI", "/"))
 
 
 def _report(path: Any) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from attrition.problems import Refused
 PAGE = 50
 # what is searched: beside these the client and its owner
 SEARCHED = ("reason_1", "reason_2", "reason_3", "suggested_action")
-NUMBERS = ("rank", "probability", "change_points", "expected_loss")
+NUMBERS = (
+    *("rank", "probability", "previous_probability", "change_points"),
+    *("expected_loss", "threshold"),
+)
 TEXTS = ("status", "risk_band", "act_by")
 # by what the list is sorted, as a query names it: the column, and whether a first click sorts it downwards
 SORTS = {

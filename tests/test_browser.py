@@ -185,13 +185,19 @@ def reach(browser: Browser, there: str) -> None:
 
 
 def test_a_client_of_any_name_is_one_click_away(browser: Browser) -> None:
-    for name in HOSTILE:
-        browser.open("/?sort=client")
-        while name not in names(browser):
-            browser.one("a[rel=next]").click()
-        browser.all(".risks .client a")[names(browser).index(name)].click()
-        assert browser.script("return document.querySelector('h1').textContent.trim()") == name
-        assert browser.script("return document.querySelectorAll('script').length") == 0
+    """Those that a browser would write otherwise; the server is asked for all of them elsewhere."""
+    reshaped = [name for name in HOSTILE if any(mark in name for mark in "/%.?\\<\n")]
+    assert len(reshaped) == 15
+    browser.open("/?sort=client")
+    while left := [name for name in reshaped if name in names(browser)]:
+        for name in left:
+            browser.all(".risks .client a")[names(browser).index(name)].click()
+            assert browser.script("return document.querySelector('h1').textContent.trim()") == name
+            assert browser.script("return document.querySelectorAll('script').length") == 0
+            browser.driver.back()
+            reshaped.remove(name)
+        browser.one("a[rel=next]").click()
+    assert reshaped == []
 
 
 def test_the_bars_of_a_client_add_up_on_the_screen(browser: Browser, server: Server) -> None:

@@ -29,7 +29,7 @@ from attrition.problems import Refused
 from attrition.trends import Course
 from attrition.worklist import NOBODY, Query, Worklist
 from tests import servers
-from tests.clientbase import COLUMNS, HOSTILE, rows, settings, through_the_stages
+from tests.clientbase import CLIENTS, COLUMNS, HOSTILE, rows, settings, through_the_stages
 from tests.projects import Project
 from tests.servers import Server
 
@@ -118,8 +118,7 @@ def clients_of(client: FlaskClient) -> list[dict[str, Any]]:
 
 def made(*rows: Mapping[str, Any]) -> Worklist:
     blank = dict.fromkeys(
-        ("rank", "probability", "change_points", "expected_loss", "status", "act_by", "risk_band")
-        + worklist.SEARCHED,
+        worklist.NUMBERS + worklist.TEXTS + worklist.SEARCHED,
         "",
     )
     return Worklist.of([{**blank, **row} for row in rows], "id", "owner")
@@ -340,12 +339,35 @@ def test_a_list_of_another_version_is_refused_and_the_server_goes_on(own: Projec
     whole = own.read("models/risklist.csv")
     for broken in (whole.replace("act_by", "act_until", 1), whole.replace(",high,1,", ",high,first,", 1)):
         own.write("models/risklist.csv", broken)
-        assert "of another version, or was changed. Run: python reporting.py" in page(client, "/", 503).text
+        assert (
+            "of another version or config, or was changed. Run: python reporting.py"
+            in page(client, "/", 503).text
+        )
         assert client.get("/clients/client00001").status_code == 503
     own.write("models/risklist.csv", whole)
     page(client, "/")
     own.write("models/report.json", "{}")
     assert "There is no report, or no list, that can be read." in page(client, "/").text
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"value": None, "carry": ["worth"]}, 200),
+        ({"value": "price"}, 200),
+        ({"target": "gone"}, 200),
+        ({"owner": "boss"}, 503),
+        ({"id": "name"}, 503),
+    ],
+)
+def test_a_config_that_was_changed_since_the_list_was_made_breaks_no_page(
+    own: Project, changed: dict[str, Any], status: int
+) -> None:
+    own.configure(**{**settings("logistic"), "clients": {**CLIENTS, **changed}})
+    client = face.create_app(own.config()).test_client()
+    for place in ("/", "/clients/client05003"):
+        shown = page(client, place, status)
+        assert ("of another version or config" in shown.text) is (status == 503)
 
 
 def test_no_client_at_all_is_a_list_too(own: Project) -> None:
@@ -373,7 +395,7 @@ def test_all_reasons_add_up_to_the_risk_of_every_client(
         told = client.get(site.link(each["corporation"])).get_json()
         assert told["client"] == each
         if each["status"] == "not_scored":
-            assert (told["base"], told["log_odds"], told["reasons"]) == (None, None, [])
+            assert (told["base"], told["log_odds"], told["reasons"], told["note"]) == (None, None, [], None)
             continue
         total = told["base"] + math.fsum(reason["effect"] for reason in told["reasons"])
         assert total == pytest.approx(told["log_odds"], abs=1e-9)
@@ -581,16 +603,17 @@ def log_in(server: Server, key: str, **more: Any) -> Any:
 
 
 def test_a_browser_without_a_key_is_sent_to_the_login_and_back(keyed: Server) -> None:
-    answer = keyed.get("/clients/a%2Fb?x=1&y=%2F", headers=BROWSER, allow_redirects=False)
+    place = "/clients/..%2F..%2Fetc%2Fpasswd?x=1&y=%2F"
+    answer = keyed.get(place, headers=BROWSER, allow_redirects=False)
     assert answer.status_code == 303
     wanted = parse_qs(urlsplit(answer.headers["Location"]).query)["next"]
     form = keyed.get(answer.headers["Location"], headers=BROWSER)
     assert form.status_code == 200
     [hidden] = Page(form).all("input", type="hidden", name="next")
-    assert [hidden["value"]] == wanted == ["/clients/a/b?x=1&y=%2F"]
+    assert [hidden["value"]] == wanted == [place]
     assert "Today's list" not in form.text
     done = log_in(keyed, "the-first-key", form={"next": hidden["value"]})
-    assert (done.status_code, done.headers["Location"]) == (303, "/clients/a/b?x=1&y=%2F")
+    assert (done.status_code, done.headers["Location"]) == (303, place)
 
 
 @pytest.mark.parametrize("key", ["the-first-key", "der-schlüssel"])
@@ -763,4 +786,4 @@ def test_what_the_scorecard_says_of_a_row_is_what_the_client_is_told(served: Pro
     card = scorecard.load((served.home / "models/scorecard.json").read_bytes())
     told = clientfile.explained(card, {}, 0.5)
     assert told.reasons == () and "does not give the risk" in told.note
-    assert clientfile.explained(None, {}, None).note == "It was not scored."
+    assert clientfile.explained(card, {}, None) == clientfile.Explained(None, None, (), "f1", "")
