@@ -189,15 +189,15 @@ def test_a_client_of_any_name_is_one_click_away(browser: Browser) -> None:
     reshaped = [name for name in HOSTILE if any(mark in name for mark in "/%.?\\<\n")]
     assert len(reshaped) == 15
     browser.open("/?sort=client")
-    while left := [name for name in reshaped if name in names(browser)]:
-        for name in left:
+    while reshaped:
+        for name in [name for name in reshaped if name in names(browser)]:
             browser.all(".risks .client a")[names(browser).index(name)].click()
             assert browser.script("return document.querySelector('h1').textContent.trim()") == name
             assert browser.script("return document.querySelectorAll('script').length") == 0
             browser.driver.back()
             reshaped.remove(name)
-        browser.one("a[rel=next]").click()
-    assert reshaped == []
+        if reshaped:
+            browser.one("a[rel=next]").click()
 
 
 def test_the_bars_of_a_client_add_up_on_the_screen(browser: Browser, server: Server) -> None:
