@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
@@ -21,6 +20,7 @@ PURPOSE = b"attrition session"
 SECRET_BYTES, NAME_BYTES = 32, 8
 # a path of this server: after a second slash, or a backslash, a browser would read the name of another
 OWN_PLACE = re.compile(r"/(?![/\\])[\x21-\x7e]*")
+THIS_MACHINE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?")
 
 
 class Sessions:
@@ -50,7 +50,7 @@ def is_own_form(headers: Mapping[str, str], host: str) -> bool:
     """Whether a form was sent from a page of this very server, as browsers say it of every POST."""
     if (site := headers.get("Sec-Fetch-Site")) is not None:
         return site == "same-origin"
-    return urlsplit(headers.get("Origin", "")).netloc == host != ""
+    return headers.get("Origin") in (f"http://{host}", f"https://{host}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Signer:
 
 def is_here(host: str) -> bool:
     """Whether a browser asked for this very machine, so that nobody listens on the way."""
-    return urlsplit(f"//{host}").hostname in ("127.0.0.1", "::1", "localhost")
+    return bool(THIS_MACHINE.fullmatch(host))
 
 
 def _signer(digest: bytes) -> Signer:

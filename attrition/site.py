@@ -153,11 +153,14 @@ class Site:
         listed, _, place = self._found(client)
         told = self._told(listed, place, client)
         explained: Explained = told["explained"]
+        row = listed.rows[place]
         return {
-            **_named(listed.rows[place]),
+            "release": row["release"],
+            "threshold": float(row["threshold"]),
             "threshold_from": explained.threshold_from,
+            "scored_at": row["scored_at"],
             "note": told["note"] or None,
-            "client": answers.typed(self._config.clients, [listed.rows[place]])[0],
+            "client": answers.typed(self._config.clients, [row])[0],
             "base": explained.base,
             "log_odds": explained.log_odds,
             "reasons": [
@@ -430,10 +433,6 @@ def _band(config: Config) -> Callable[[float], str]:
     """The band of a probability by the edges of the config, where no scorecard knows any."""
     bands = config.settings.risk.bands
     return lambda risk: "high" if risk >= bands.high else "medium" if risk >= bands.medium else "low"
-
-
-def _named(row: Mapping[str, str]) -> dict[str, Any]:
-    return {"release": row["release"], "threshold": float(row["threshold"]), "scored_at": row["scored_at"]}
 
 
 def _applies(sort: str, owner: str | None, value: str | None) -> bool:

@@ -22,7 +22,7 @@ import app as face
 import deployment
 import ingestion
 import reporting
-from attrition import answers, charts, clientfile, keptlists, scorecard, sessions, site, worklist
+from attrition import answers, charts, clientfile, keptlists, scorecard, sessions, site, trends, worklist
 from attrition.config import Config
 from attrition.keptlists import Stand
 from attrition.problems import Refused
@@ -576,6 +576,21 @@ def test_no_line_leads_from_one_model_to_another() -> None:
     assert charts.history([]) == charts.Curve([], [], None)
 
 
+def test_the_first_days_are_told_run_by_run() -> None:
+    history = [
+        {"run": f"r{at}", "stage": stage, "started": f"2026-03-01T06:{at:02}:00Z", "seconds": at + took}
+        | {"status": "done" if at != 2 else "failed", "facts": {"f1": 0.5 + at / 100} if took else {}}
+        for at in range(60)
+        for stage, took in (("scoring", 1), ("training", 0))
+    ]
+    scores, training = trends.run_by_run(history)
+    assert (scores.title, training.title) == ("F1 on the test data", "time of training")
+    assert len(scores.periods) == len(training.values) == trends.MOST_RUNS
+    assert (scores.periods[-1], scores.values[-1]) == ("2026-03-01T06:59:00Z", 0.5 + 59 / 100)
+    assert training.values[-1] == 59
+    assert "2026-03-01T06:02:00Z" not in trends.run_by_run(history[:20])[0].periods
+
+
 def test_a_figure_that_never_moved_is_drawn_in_the_middle() -> None:
     curve = charts.course(Course("rows", "", ["a", "b"], [5, 5], [5, 5], [5, 5]))
     assert {point.y for point in curve.points} == {50}
@@ -644,6 +659,9 @@ def test_behind_a_proxy_that_speaks_https_the_cookie_is_secure(keyed: Server) ->
 def test_whoever_comes_unencrypted_from_elsewhere_is_warned(keyed: Server) -> None:
     for headers, told in (
         ({"Host": "risk.invalid"}, True),
+        ({"Host": "127.0.0.1.evil.invalid"}, True),
+        ({"Host": "["}, True),
+        ({"Host": "localhost:8000"}, False),
         ({"Host": "risk.invalid", "X-Forwarded-Proto": "https"}, False),
         ({}, False),
     ):
@@ -665,6 +683,7 @@ def test_a_wrong_key_gets_the_form_again_and_no_cookie(keyed: Server) -> None:
         {"Origin": "null"},
         {"Origin": ""},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "none"},
