@@ -1,4 +1,4 @@
-"""The HTTP face of the live release: predictions, scores, diagnostics, the risk list, the report.
+"""The HTTP face of the live release: predictions, scores, diagnostics, lists, the report, the web page.
 
 Every GET only reads what the stages wrote. Nothing here unpickles, trains or imports a stage; the live
 release is followed by one readlink a request: a new one is served by the next request, without restart.
@@ -14,17 +14,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Flask, Response, request
 
-from attrition import __version__, answers, bodies, contract, following, keys, ledger, pages, problems, tables
+from attrition import (
+    __version__,
+    answers,
+    bodies,
+    contract,
+    following,
+    keys,
+    ledger,
+    pages,
+    problems,
+    sessions,
+    site,
+    tables,
+)
 from attrition.answers import RiskList
 from attrition.config import Config
 from attrition.following import KeptFile, Live, Served
 from attrition.problems import Refused
+from attrition.sessions import Sessions
+from attrition.site import Site, Visitor
 
 MOST_REASONS = 10
 MOST_LISTED = 1_000_000
+LARGEST_LOGIN = 8192
+LOOKS = ("GET", "HEAD")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 # a page that shows itself and nothing else
 PAGE_HEADERS = {
@@ -46,6 +64,8 @@ class Face:
         self.report_page = KeptFile(config.report, Path.read_bytes)
         self.history = KeptFile(config.history, ledger.entries)
         self.keys = keys.digests(os.environ.get(config.settings.api.keys_env, ""))
+        self.sessions = Sessions(self.keys)
+        self.site = Site(config, self.live, self.risk_list, self.risk_facts, self.history)
 
     def prediction(self) -> Response:
         served = self._served()
@@ -88,10 +108,45 @@ class Face:
         return Response(page, headers=PAGE_HEADERS, content_type="text/html; charset=utf-8")
 
     def index(self) -> Response:
+        if site.is_browser(request):
+            return self.site.today(request.args, self._visitor())
         served = self.live.look().served
         endpoints = {f"{route.method} {route.path}": route.sentence for route in ROUTES}
         about = {"service": "attrition", "version": __version__, "release": served.id if served else None}
-        return _json({**about, "endpoints": endpoints})
+        return _with_vary(_json({**about, "endpoints": endpoints}))
+
+    def client(self, id: str) -> Response:
+        asked = id or request.args.get("id", "")
+        if site.is_browser(request):
+            return self.site.client(asked, self._visitor())
+        return _with_vary(_json(self.site.client_facts(asked)))
+
+    def login(self) -> Response:
+        wanted = sessions.own_place(request.args.get("next", "/"))
+        return self._login_form(wanted, "") if self.keys else _go_on(wanted)
+
+    def enter(self) -> Response:
+        _check_form()
+        wanted = sessions.own_place(request.form.get("next", "/"))
+        cookie = self.sessions.begin(request.form.get("key", ""))
+        if cookie is None:
+            return self._login_form(wanted, "There is no such key. Check it, or ask who runs this server.")
+        answer = _go_on(wanted)
+        answer.set_cookie(
+            sessions.COOKIE,
+            cookie,
+            max_age=sessions.SECONDS,
+            httponly=True,
+            samesite="Strict",
+            secure=request.is_secure,
+        )
+        return answer
+
+    def logout(self) -> Response:
+        _check_form()
+        answer = _go_on("/login")
+        answer.delete_cookie(sessions.COOKIE, httponly=True, samesite="Strict", secure=request.is_secure)
+        return answer
 
     def healthz(self) -> Response:
         return _json({"service": "attrition", "status": "alive", "practice": self.config.practice})
@@ -108,9 +163,43 @@ class Face:
             raise Refused(503, " ".join(reasons), reasons=reasons, **facts)
         return _json({"status": "ready", **facts})
 
-    def ask_for_key(self) -> None:
-        if self.keys and request.endpoint not in OPEN:
-            keys.check(self.keys, request.headers.get("Authorization", ""))
+    def ask_for_key(self) -> Response | None:
+        """Programs send a key with each request; a browser is sent to the login, and back with a cookie."""
+        if not self.keys or request.endpoint in OPEN:
+            return None
+        authorization = request.headers.get("Authorization", "")
+        # a cookie comes by itself, so it opens only what changes nothing and costs little
+        if not authorization and request.method in LOOKS:
+            if self._is_logged_in():
+                return None
+            if site.is_browser(request):
+                return _go_on(f"/login?{urlencode({'next': site.wanted_place(request)})}")
+        keys.check(self.keys, authorization)
+        return None
+
+    def for_browsers(self, response: Response) -> Response:
+        """A problem as a page, where a page is asked for or a form was sent."""
+        is_problem = response.mimetype == "application/problem+json"
+        is_page = request.method in LOOKS or request.endpoint in FORMS
+        if not (is_problem and is_page and site.is_browser(request)):
+            return response
+        problem = response.get_json()
+        page = self.site.refusal(response.status_code, problem["title"], problem["detail"], self._visitor())
+        response.set_data(page.get_data())
+        response.headers.update(page.headers)
+        return response
+
+    def _is_logged_in(self) -> bool:
+        return self.sessions.knows(request.cookies.get(sessions.COOKIE, ""))
+
+    def _visitor(self) -> Visitor:
+        logged_in = bool(self.keys) and self._is_logged_in()
+        sees = logged_in or not self.keys or "Authorization" in request.headers
+        return Visitor(sees, logged_in, PATHS)
+
+    def _login_form(self, wanted: str, fault: str) -> Response:
+        is_private = request.is_secure or sessions.is_here(request.host)
+        return self.site.login(wanted, fault, self._visitor(), is_private)
 
     def _served(self) -> Served:
         sight = self.live.look()
@@ -138,12 +227,12 @@ class Face:
 class Route:
     method: str
     path: str
-    view: Callable[[Face], Response]
+    view: Callable[..., Response]
     sentence: str
 
 
 ROUTES = (
-    Route("GET", "/", Face.index, "this list"),
+    Route("GET", "/", Face.index, "this list; for a browser the web page"),
     Route(
         "POST",
         "/prediction",
@@ -157,20 +246,27 @@ ROUTES = (
     Route("GET", "/diagnostics", Face.diagnostics, "timings, missing percent, drift, packages, faults"),
     Route("GET", "/risk", Face.risk, "the risk list: ?limit, ?owner, ?band, ?status"),
     Route("GET", "/risk.csv", Face.risk_csv, "the same as CSV"),
+    Route("GET", "/clients/<path:id>", Face.client, "one client: risk, every reason, history"),
     Route("GET", "/report", Face.report, "the report of the last run, HTML"),
+    Route("GET", "/login", Face.login, "the form by which a browser sends a key"),
+    Route("POST", "/login", Face.enter, "a key for a cookie that lasts 12 hours"),
+    Route("POST", "/logout", Face.logout, "the end of that cookie"),
     Route("GET", "/healthz", Face.healthz, "the process is alive"),
     Route(
         "GET", "/readyz", Face.readyz, "the live release is sound and the last good run is fresh, or why not"
     ),
 )
-# answered without a key: for whoever watches over the server
-OPEN = ("healthz", "readyz")
+PATHS = frozenset(route.path for route in ROUTES)
+# answered without a key: for whoever watches over the server, and to send one
+FORMS = ("enter", "logout")
+OPEN = ("healthz", "readyz", "login", *FORMS)
 
 
 def create_app(config: Config) -> Flask:
     app = Flask(__name__, static_folder=None)
     # no redirect: a path is right or it is not
     app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = site.Whole
     problems.register(app)
     face = Face(config)
     for route in ROUTES:
@@ -178,6 +274,7 @@ def create_app(config: Config) -> Flask:
         app.add_url_rule(route.path, name, getattr(face, name), methods=[route.method])
     app.before_request(face.ask_for_key)
     app.after_request(_finished)
+    app.after_request(face.for_browsers)
     return app
 
 
@@ -185,6 +282,24 @@ def _finished(response: Response) -> Response:
     response.headers.extend(HEADERS)
     if response.status_code >= 400 and response.status_code != 408:
         bodies.drain(request)
+    return response
+
+
+def _check_form() -> None:
+    """Refused where a form was not sent from a page of this server, or is larger than a key makes it."""
+    request.max_content_length = LARGEST_LOGIN
+    if not sessions.is_own_form(dict(request.headers), request.host):
+        raise Refused(
+            403, "This form was not sent from a page of this server. Open /login and send it there."
+        )
+
+
+def _go_on(place: str) -> Response:
+    return Response(status=303, headers={"Location": place})
+
+
+def _with_vary(response: Response) -> Response:
+    response.vary.add("Accept")
     return response
 
 

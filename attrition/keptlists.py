@@ -11,8 +11,10 @@ reports/<run>/list.zip, uncompressed, holds
 import hashlib
 import io
 import json
+import os
 import struct
 import zipfile
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "attrition-list", 1
 NAME = "list.zip"
 NO_DATE = 0
+# of a member of a ZIP file, before its name: signature, version, flags, method, time, date, CRC-32, sizes,
+# and the lengths of name and extra field (APPNOTE.TXT 4.3.7)
+LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+PIECE = 1 << 20
 ROW = [
     ("client", "<u8"),  # key_of its id
     ("rank", "<u4"),  # 0: not scored
@@ -80,6 +86,55 @@ class KeptList:
 
 
 @dataclass(frozen=True)
+class Stand:
+    """Where a client stood on one list; `rank` and `probability` are None where it was not scored."""
+
+    run: str
+    at: str
+    release: str
+    threshold: float
+    probability: float | None
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A kept list whose rows stay in its file: a client is looked up there without reading the others."""
+
+    run: str
+    number: int
+    scored_at: str
+    release: str
+    threshold: float
+    place: Path
+    first: int
+    rows: int
+
+    def stand(self, client: int) -> Stand | None:
+        """Of the client with that key, or None where the list has not got it; OSError where it is gone."""
+        import numpy as np
+
+        row = np.dtype(ROW)
+        file = os.open(self.place, os.O_RDONLY)
+        try:
+
+            def read(at: int, size: int) -> bytes:
+                return os.pread(file, size, self.first + at * row.itemsize)
+
+            # the key is a row's first field
+            at = bisect_left(range(self.rows), client, key=lambda at: int.from_bytes(read(at, 8), "little"))
+            data = read(at, row.itemsize) if at < self.rows else b""
+        finally:
+            os.close(file)
+        found = np.frombuffer(data, dtype=row)
+        if not len(found) or int(found["client"][0]) != client:
+            return None
+        probability, rank = float(found["probability"][0]), int(found["rank"][0])
+        known = None if probability != probability else probability
+        return Stand(self.run, self.scored_at, self.release, self.threshold, known, rank or None)
+
+
+@dataclass(frozen=True)
 class Kept:
     """The lists that are kept, the oldest first, and those that cannot be read, with what is wrong."""
 
@@ -99,9 +154,7 @@ def keys(clients: Iterable[str]) -> "NDArray[np.uint64]":
     """A number for each id, the same in every run and on every machine; shape (clients,)."""
     import numpy as np
 
-    digests = [
-        hashlib.blake2b(client.encode("utf-8", "surrogatepass"), digest_size=8).digest() for client in clients
-    ]
+    digests = [hashlib.blake2b(_encoded(client), digest_size=8).digest() for client in clients]
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
@@ -132,15 +185,56 @@ def kept(reports: Path) -> Kept:
     return Kept(sorted(lists, key=lambda one: (one.number, one.run)), damaged)
 
 
+def key_of(client: str) -> int:
+    """The number of one id, as in `keys`."""
+    return int.from_bytes(hashlib.blake2b(_encoded(client), digest_size=8).digest(), "little")
+
+
+def on_disk(place: Path) -> OnDisk:
+    """The same list, read once to the end to be sure of it; one of DAMAGES where it is none, or not whole."""
+    import numpy as np
+
+    with zipfile.ZipFile(place) as members:
+        facts, about = _facts(members), members.getinfo("rows")
+        if about.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("its rows are compressed")
+        with members.open(about) as rows:
+            # the last read compares the CRC-32
+            while rows.read(PIECE):
+                pass
+    with place.open("rb") as file:
+        file.seek(about.header_offset)
+        *_, name, extra = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+    return OnDisk(
+        run=place.parent.name,
+        number=int(facts["number"]),
+        scored_at=str(facts["scored_at"]),
+        release=str(facts["release"]),
+        threshold=float(facts["threshold"]),
+        place=place,
+        first=about.header_offset + LOCAL_HEADER.size + name + extra,
+        rows=about.file_size // np.dtype(ROW).itemsize,
+    )
+
+
+def _facts(members: zipfile.ZipFile) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(members.read("list.json"))
+    if (facts["format"], facts["version"]) != (FORMAT, VERSION):
+        raise ValueError(f"it is {facts['format']} version {facts['version']}, not {FORMAT} {VERSION}")
+    return facts
+
+
+def _encoded(client: str) -> bytes:
+    return client.encode("utf-8", "surrogatepass")
+
+
 def read(place: Path) -> KeptList:
     """One of DAMAGES where the file is no such list, or not whole."""
     import numpy as np
 
     # each member is checked against its CRC-32 as it is read
     with zipfile.ZipFile(place) as members:
-        facts, data = json.loads(members.read("list.json")), members.read("rows")
-    if (facts["format"], facts["version"]) != (FORMAT, VERSION):
-        raise ValueError(f"it is {facts['format']} version {facts['version']}, not {FORMAT} {VERSION}")
+        facts, data = _facts(members), members.read("rows")
     return KeptList(
         run=place.parent.name,
         number=int(facts["number"]),

@@ -23,17 +23,21 @@ MONEY_DIGITS = 2
 def export(clients: Clients, entries: Sequence[Entry]) -> tuple[list[str], list[Sequence[Any]]]:
     """Header and columns of risklist.csv: what was found out, then the client's row as it was ingested."""
     passed = [column for column in (*clients.columns, *clients.derived, "dataset") if column != clients.id]
-    own = [clients.id, *_OWN_COLUMNS]
-    header = [*own, *(f"input_{column}" if column in own else column for column in passed)]
+    header = [clients.id, *_OWN_COLUMNS, *(placed(clients, column) for column in passed)]
     rows = [entry.row for entry in entries]
     return header, [*_own_columns(entries), *([row[column] for row in rows] for column in passed)]
+
+
+def placed(clients: Clients, column: str) -> str:
+    """What risklist.csv calls a column of the client's row: its own columns keep their names."""
+    return f"input_{column}" if column in (clients.id, *_OWN_COLUMNS) else column
 
 
 def short_export(clients: Clients, entries: Sequence[Entry]) -> tuple[list[str], list[Sequence[Any]]]:
     """Header and columns of shortlist.csv: what an owner needs of each client, by owner."""
     header, columns = export(clients, by_owner(entries))
     own = [clients.id, *(column for column in _OWN_COLUMNS if column not in _REASON_DETAILS)]
-    owner = [f"input_{clients.owner}" if clients.owner in own else clients.owner] if clients.owner else []
+    owner = [placed(clients, clients.owner)] if clients.owner else []
     return [*owner, *own], [columns[header.index(column)] for column in (*owner, *own)]
 
 

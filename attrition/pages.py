@@ -1,6 +1,6 @@
-"""The sections of the report to HTML: one file that works offline, on a phone, on paper, in the dark.
+"""Facts to HTML: the report, one file that works offline, on a phone, on paper, in the dark; the web page.
 
-The page draws what it is given, attrition.sections, and no other figure.
+A page draws what it is given, and no other figure. All share style.css; those of attrition.site add site.css.
 """
 
 import base64
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
+SITE_STYLES = ("style.css", "site.css")
 # a cell can hold 131,072 characters, a team of owners thousands of clients: the page stays below a megabyte
 LONGEST_TEXT = 120
 LONGEST_SENTENCE = 300
@@ -29,6 +30,7 @@ def report(told: Mapping[str, Any], pictures: Mapping[str, Picture]) -> bytes:
     page = _template("report.html").render(
         **told,
         pictures=pictures,
+        style=style("style.css"),
         script=script(),
         script_source=script_source(),
         most_lines=MOST_LINES,
@@ -36,6 +38,21 @@ def report(told: Mapping[str, Any], pictures: Mapping[str, Picture]) -> bytes:
     )
     # a file name need not be UTF-8: what cannot be encoded becomes a question mark
     return page.encode("utf-8", "replace")
+
+
+def page(template: str, facts: Mapping[str, Any]) -> bytes:
+    """A page of the server, with its style inside: what it may load is nothing."""
+    return _template(template).render(**facts, style=style(*SITE_STYLES)).encode("utf-8", "replace")
+
+
+@cache
+def style(*names: str) -> str:
+    return "\n" + "".join((TEMPLATES / name).read_text("utf-8") for name in names)
+
+
+def style_source() -> str:
+    """The one style that a page of the server may use, as a Content-Security-Policy names it."""
+    return _source(style(*SITE_STYLES))
 
 
 @cache
@@ -46,7 +63,11 @@ def script() -> str:
 
 def script_source() -> str:
     """The one script that a page may run, as a Content-Security-Policy names it."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()}'"
+    return _source(script())
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache
@@ -73,6 +94,8 @@ def _template(name: str) -> "Template":
         "plural": plural,
         "initial": initial,
         "points": points,
+        "signed": signed,
+        "figure": figure,
     }
     return environment.get_template(name)
 
@@ -91,6 +114,18 @@ def percent(share: float | None) -> str:
 def points(value: float | None) -> str:
     """A change in percentage points, with its sign; "" where there is none to see."""
     return "" if value is None or abs(value) < 0.5 else f"{value:+.0f} points"
+
+
+def signed(value: float) -> str:
+    """An effect in log-odds."""
+    return f"{value:+.2f}"
+
+
+def figure(value: Any, digits: int = 4) -> str:
+    """A client's own value, or any figure: as many digits as a person compares; text as it is."""
+    if value is None or isinstance(value, str):
+        return value or "missing"
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

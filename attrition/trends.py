@@ -3,19 +3,22 @@
 past = trends.past(generation.path("ingestionmetrics.csv"))
 rejections = trends.rejections(generation.path("rejectedrows.csv"))
 courses = trends.courses(ledger.past(config.history).whole)
+courses = trends.run_by_run(ledger.entries(config.history))
 """
 
 import csv
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from attrition import chronicle, tables
 from attrition.chronicle import Chronicle, Point
 
 SHOWN_RUNS = 20
+MOST_RUNS = 50
 # an example is for reading; the message of a long cell is in rejectedrows.csv
 LONGEST_EXAMPLE = 300
 
@@ -155,6 +158,29 @@ def courses(whole: Chronicle) -> list[Course]:
     """The figures of FOLLOWED that any run had."""
     found = (_course(whole, followed) for followed in FOLLOWED)
     return [course for course in found if course.periods]
+
+
+def run_by_run(history: Iterable[Mapping[str, Any]]) -> list[Course]:
+    """The same over the last runs of the history, each at the time it started: for the first few days."""
+    runs: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for entry in history:
+        runs.setdefault(entry["started"], {}).setdefault(entry["stage"], []).append(entry)
+    tallies = {
+        started: {stage: chronicle.tally(lines) for stage, lines in stages.items()}
+        for started, stages in runs.items()
+    }
+    return [_last_runs(course) for course in courses(Chronicle(tallies))]
+
+
+def _last_runs(course: Course) -> Course:
+    last = slice(-MOST_RUNS, None)
+    return replace(
+        course,
+        periods=course.periods[last],
+        values=course.values[last],
+        low=course.low[last],
+        high=course.high[last],
+    )
 
 
 def _course(whole: Chronicle, followed: Followed) -> Course:

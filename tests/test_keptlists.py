@@ -1,5 +1,6 @@
 """The summary of a list: what is written reads back, and what is damaged is told and passed over."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,53 @@ def test_what_is_kept_reads_back_to_the_last_bit(tmp_path: Path) -> None:
     assert np.array_equal(read.rows["probability"][at], probability, equal_nan=True)
     assert read.rows["known"][at].tolist() == [0, 1, 2, 3, 4]
     assert read.find(keptlists.keys(["nobody"])).tolist() == [-1]
+
+
+def test_a_client_is_looked_up_in_the_file_as_it_stands_in_the_list(tmp_path: Path) -> None:
+    probability = [0.1 + 0.2, 1 / 3, np.nan, 0.0, 1.0]
+    place = write(tmp_path, "run", packed(NAMES, probability=probability, rank=[2, 3, 0, 4, 1]))
+    on_disk = keptlists.on_disk(place)
+    stands = [on_disk.stand(keptlists.key_of(name)) for name in NAMES]
+    assert [stand and stand.probability for stand in stands] == [0.1 + 0.2, 1 / 3, None, 0.0, 1.0]
+    assert [stand and stand.rank for stand in stands] == [2, 3, None, 4, 1]
+    first = stands[0]
+    assert first and (first.run, first.at, first.release, first.threshold) == (
+        *("run", "2026-03-01T06:00:00Z", "000001-aa", 0.5),
+    )
+    assert [on_disk.stand(key) for key in (0, 1, keptlists.key_of("nobody"), 2**64 - 1)] == [None] * 4
+    assert keptlists.on_disk(write(tmp_path, "empty", packed([]))).stand(1) is None
+
+
+def test_a_key_alone_is_the_key_among_many() -> None:
+    assert [keptlists.key_of(name) for name in NAMES] == keptlists.keys(NAMES).tolist()
+
+
+def test_a_damaged_list_is_found_out_before_anybody_is_looked_up(tmp_path: Path) -> None:
+    whole = packed(NAMES)
+    for at in range(0, len(whole), 7):
+        place = write(tmp_path, f"run{at}", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            read = keptlists.read(place)
+        except keptlists.DAMAGES:
+            with pytest.raises(keptlists.DAMAGES):
+                keptlists.on_disk(place)
+        else:
+            # a bit that no reader looks at
+            found = keptlists.on_disk(place)
+            assert (found.number, found.release, found.rows) == (read.number, read.release, len(read.rows))
+            stands = [found.stand(key) for key in keptlists.keys(NAMES).tolist()]
+            assert [stand.rank for stand in stands if stand] == [1, 2, 3, 4, 5]
+
+
+def test_a_list_that_was_packed_again_is_not_looked_up(tmp_path: Path) -> None:
+    place = write(tmp_path, "run", packed(NAMES))
+    with zipfile.ZipFile(place) as members:
+        contents = {name: members.read(name) for name in members.namelist()}
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as members:
+        for name, data in contents.items():
+            members.writestr(name, data)
+    with pytest.raises(ValueError, match="its rows are compressed"):
+        keptlists.on_disk(place)
 
 
 def test_an_empty_list_is_a_list(tmp_path: Path) -> None:

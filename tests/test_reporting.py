@@ -387,7 +387,7 @@ def test_the_report_can_be_used_without_seeing_it(page: Page) -> None:
 
 
 def test_text_stands_out_from_its_background_in_the_light_and_in_the_dark() -> None:
-    style = (pages.TEMPLATES / "report.html").read_text()
+    style = pages.style("style.css")
     light, dark = (
         dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
         for block in re.findall(r":root \{(.*?)\}", style, re.S)[:2]
