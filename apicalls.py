@@ -177,7 +177,7 @@ def _session(config: Config) -> requests.Session:
     # no proxy stands between two programs of one machine, and no netrc replaces the key
     session.trust_env = False
     if known := keys.listed(os.environ.get(config.settings.api.keys_env, "")):
-        session.headers["Authorization"] = b"Bearer " + os.fsencode(known[0])
+        session.headers["Authorization"] = b"Bearer " + os.fsencode(known[0][1])
     return session
 
 

@@ -7,6 +7,7 @@ a body of type text/csv                      rows
 
 import json
 import math
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,13 +17,14 @@ from typing import Any
 from flask import Request
 
 from attrition import contract as contracts
-from attrition import paths, sources
+from attrition import deadlines, paths, sources
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.problems import MOST_ERRORS, Refused, wrong
 
 DEEPEST = 32
-BODY_SECONDS = 5.0
+STALL_SECONDS = 5.0
+BODY_SECONDS = 10.0
 DRAIN_SECONDS = 2.0
 MOST_DRAINED = 16 * 1024 * 1024
 PIECE = 65_536
@@ -62,17 +64,24 @@ def body(request: Request, most: int) -> bytes:
     announced = request.content_length
     if announced is not None and announced > most:
         raise too_large
-    data = bytearray()
+    data, until = bytearray(), time.monotonic() + BODY_SECONDS
+    too_slow = Refused(
+        408, f"The body did not come within {BODY_SECONDS:g} seconds, or stalled for {STALL_SECONDS:g}."
+    )
     try:
-        with _in_time(request, BODY_SECONDS):
+        with _in_time(request, STALL_SECONDS, BODY_SECONDS):
             stream, wanted = request.stream, most + 1 if announced is None else announced
             while len(data) < wanted and (piece := stream.read(min(wanted - len(data), PIECE))):
                 data += piece
     except TimeoutError:
-        raise Refused(408, f"The body did not come within {BODY_SECONDS:g} seconds.") from None
+        raise too_slow from None
     except Exception as error:
+        if time.monotonic() > until:
+            raise too_slow from None
         # whatever the server's parser or the network has against the body: it is the client's
         raise Refused(400, "The body is not complete, or its chunks are malformed.") from error
+    if time.monotonic() > until:
+        raise too_slow
     if len(data) > most:
         raise too_large
     if announced is not None and len(data) < announced:
@@ -86,21 +95,23 @@ def drain(request: Request) -> None:
         return
     until, left = time.monotonic() + DRAIN_SECONDS, MOST_DRAINED
     # the connection is given up, whatever happens
-    with suppress(Exception), _in_time(request, DRAIN_SECONDS):
+    with suppress(Exception), _in_time(request, DRAIN_SECONDS, DRAIN_SECONDS):
         while left > 0 and time.monotonic() < until and (piece := request.stream.read(PIECE)):
             left -= len(piece)
 
 
 @contextmanager
-def _in_time(request: Request, seconds: float) -> Iterator[None]:
-    """A client that sends nothing for so long gives the thread back: gunicorn would wait for ever."""
+def _in_time(request: Request, stall: float, whole: float) -> Iterator[None]:
+    """A client that sends nothing, or too slowly, gives the thread back: gunicorn would wait for ever."""
     connection = request.environ.get("gunicorn.socket")
     if connection is None:
         yield
         return
-    connection.settimeout(seconds)
+    connection.settimeout(stall)
     try:
-        yield
+        # the other direction stays open for the answer
+        with deadlines.within(connection, whole, socket.SHUT_RD):
+            yield
     finally:
         connection.settimeout(None)
 

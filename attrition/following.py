@@ -40,6 +40,7 @@ class Served:
     scores: Mapping[str, Any]
     f1: float | None
     scored_at: str
+    created: str
 
     @property
     def named(self) -> dict[str, Any]:
@@ -105,7 +106,9 @@ class Live:
             publisher.verify(release.shelf, release.edition)
             card = scorecard.load(release.read("scorecard.json"))
             f1 = release.scores["figures"]["f1"]
-            served = Served(release.id, card, release.scores, f1 and f1["value"], release.scores["scored_at"])
+            scored_at = release.scores["scored_at"]
+            created = release.facts.get("created", scored_at)
+            served = Served(release.id, card, release.scores, f1 and f1["value"], scored_at, created)
         except (AttritionError, OSError, ValueError, KeyError, TypeError) as error:
             if link != self._sight.link:
                 log.error("release %r cannot be served: %s", name, error)
@@ -131,19 +134,23 @@ class KeptFile(Generic[T]):
 
     def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
         self.path, self._read = path, read
-        self._seen: tuple[tuple[int, int, int], T | None] | None = None
+        self._seen: tuple[str, T | None] | None = None
 
     def look(self) -> T | None:
+        return self.tagged()[1]
+
+    def tagged(self) -> tuple[str, T | None]:
+        """The content, and before it a tag that changes with the file: the same in every process."""
         try:
             at = self.path.stat()
-            key = (at.st_mtime_ns, at.st_size, at.st_ino)
+            tag = f"{at.st_mtime_ns:x}.{at.st_size:x}.{at.st_ino:x}"
             seen = self._seen
-            if seen is None or seen[0] != key:
-                # a file replaced while it is read has another key at the next look, and is read again
-                self._seen = seen = (key, self._content())
+            if seen is None or seen[0] != tag:
+                # a file replaced while it is read has another tag at the next look, and is read again
+                self._seen = seen = (tag, self._content())
         except OSError:
-            return None
-        return seen[1]
+            return "", None
+        return seen
 
     def _content(self) -> T | None:
         try:
@@ -179,6 +186,16 @@ def why_late(run: float | None, most_minutes: int) -> str | None:
     if minutes > most_minutes:
         return f"The last good run ended at {utc(run)}, more than {most_minutes} minutes ago. Is cron alive?"
     return None
+
+
+def age(moment: str) -> float:
+    """Seconds since a time as the pipeline writes it."""
+    return seconds_since(datetime.fromisoformat(moment).timestamp())
+
+
+def seconds_since(moment: float) -> float:
+    """Seconds since a time in seconds since 1970; never below 0, whatever the clock did."""
+    return max(0.0, time.time() - moment)
 
 
 def now() -> str:
