@@ -29,7 +29,8 @@ class Limits:
     def _spend(self, place: int) -> None:
         now = time.time()
         minute = now // MINUTE * STEP
-        spent = sum(share - minute for share in self._tallies.shares(place) if share > minute)
+        # a clock that was set back leaves counts of minutes to come: they are no count of this one
+        spent = sum(share - minute for share in self._tallies.shares(place) if minute < share < minute + STEP)
         if spent >= self.most:
             wait = int(MINUTE - now % MINUTE) + 1
             raise Refused(
@@ -37,4 +38,5 @@ class Limits:
                 f"More than {self.most} requests in this minute. Wait {wait} seconds.",
                 headers={"Retry-After": str(wait)},
             )
-        self._tallies.replace(place, max(self._tallies.own(place), minute) + 1)
+        own = self._tallies.own(place)
+        self._tallies.replace(place, (own if minute < own < minute + STEP else minute) + 1)
