@@ -211,7 +211,8 @@ def _parameters(config: Config, route: Route) -> Sequence[dict[str, Any]]:
 def _answer(
     media: str, model: type[BaseModel] | None, route: Route, examples: Mapping[str, Any]
 ) -> dict[str, Any]:
-    schema = {"$ref": REF.format(model=model.__name__)} if model else {"type": "string"}
+    text = {"type": "object" if media == JSON else "string"}
+    schema = {"$ref": REF.format(model=model.__name__)} if model else text
     if route.takes_rows and media == JSON and "answer" in examples:
         return {"schema": schema, "examples": {"typical": {"value": examples["answer"]}}}
     return {"schema": schema}
