@@ -42,6 +42,7 @@ from attrition.following import KeptFile, Live, Served
 from attrition.limits import Limits
 from attrition.openapi import CSV, HTML, JSON, PDF, Route
 from attrition.problems import Refused
+from attrition.quick import Rows
 from attrition.watching import NOTED, Noted
 
 # a page that shows itself and nothing else
@@ -66,6 +67,7 @@ class Face:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.contract = contract.compiled(config.clients)
+        self.rows = Rows(self.contract)
         self.live = Live(config)
         self.diagnosed = KeptFile(config.diagnostics, following.json_object)
         self.risk_list = KeptFile(config.risk_list, answers.read_list)
@@ -84,9 +86,11 @@ class Face:
     def prediction(self, query: shapes.PredictionQuery) -> Response:
         served = self._served()
         reasons = query.explain or 0
-        asked = bodies.read(self.config, self.contract, request)
+        asked = bodies.read(self.config, self.contract, self.rows, request)
         header = {**served.named, "scored_at": following.now()}
-        entries = answers.predictions(self.contract, served.card, asked.rows, asked.ids, reasons)
+        entries = answers.predictions(
+            self.contract, served.card, served.usual, asked.rows, asked.ids, reasons
+        )
         self.metrics.predicted(entry["risk_band"] for entry in entries)
         if _wants_csv():
             return _csv(answers.as_csv(self.config.clients.id, header, entries, reasons))
@@ -177,6 +181,7 @@ class Face:
         route = BY_NAME.get(request.endpoint or "")
         if route is not None:
             noted.route = route.template
+            noted.vary = route.vary
             if route.role == keys.OPEN:
                 return
         if not self.keys:
@@ -229,7 +234,7 @@ class Face:
         if not verdict.accepted:
             return {"row": row}
         entries = answers.predictions(
-            self.contract, card, [verdict.values], [row[self.contract.clients.id]], 1
+            self.contract, card, served.usual, [verdict.values], [row[self.contract.clients.id]], 1
         )
         return {"row": row, "answer": {**served.named, "scored_at": served.scored_at, "predictions": entries}}
 
@@ -367,23 +372,16 @@ def _asked(face: Face, route: Route) -> Callable[..., Response]:
 
 
 def _finished(response: Response) -> Response:
-    response.headers.setdefault("Cache-Control", "no-store")
     if response.status_code >= 400 and response.status_code != 408:
         bodies.drain(request)
-    if response.mimetype != PDF and response.status_code != 304:
+    if "gzip" in request.environ.get("HTTP_ACCEPT_ENCODING", ""):
         _compress(response)
     return response
 
 
 def _compress(response: Response) -> None:
-    route = BY_NAME.get(request.endpoint or "")
-    response.headers["Vary"] = (
-        "Accept, Accept-Encoding" if route and len(route.answers) > 1 else "Accept-Encoding"
-    )
-    accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "")
-    if "gzip" not in accepted or (response.content_length or 0) < SMALLEST_COMPRESSED:
-        return
-    if request.accept_encodings["gzip"] > 0 and request.method != "HEAD":
+    is_worth_it = (response.content_length or 0) >= SMALLEST_COMPRESSED and response.mimetype != PDF
+    if is_worth_it and request.method != "HEAD" and request.accept_encodings["gzip"] > 0:
         # fast: what a higher level saves in bytes it costs several times in CPU
         response.set_data(gzip.compress(response.get_data(), 1, mtime=0))
         response.headers["Content-Encoding"] = "gzip"

@@ -10,6 +10,7 @@ from typing import Any
 from attrition import changes, plays, tables
 from attrition.contract import NUMBER, Contract
 from attrition.problems import Refused
+from attrition.quick import Usual
 from attrition.scorecard import Scorecard
 from attrition.settings import Clients
 
@@ -37,9 +38,14 @@ class RiskList:
 
 
 def predictions(
-    contract: Contract, card: Scorecard, rows: Sequence[Mapping[str, Any]], ids: Sequence[Any], reasons: int
+    contract: Contract,
+    card: Scorecard,
+    usual: Usual,
+    rows: Sequence[Mapping[str, Any]],
+    ids: Sequence[Any],
+    reasons: int,
 ) -> list[dict[str, Any]]:
-    """One entry a row, in the order of the rows."""
+    """One entry a row, in the order of the rows; `usual` are those of the scorecard."""
     probabilities = _probabilities(card, rows)
     entries = [
         {
@@ -47,7 +53,7 @@ def predictions(
             "prediction": int(probability >= card.threshold),
             "probability": probability,
             "risk_band": card.band(probability),
-            "warnings": [*_broken_rules(contract, row), *card.warnings(row)],
+            "warnings": [*_broken_rules(contract, row), *(() if usual.is_usual(row) else card.warnings(row))],
         }
         for client, row, probability in zip(ids, rows, probabilities, strict=True)
     ]

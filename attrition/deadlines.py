@@ -5,25 +5,27 @@ A time limit on each single read would not do: a client that sends a byte now an
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 _until: dict[Any, tuple[float, int]] = {}
 
 
-@contextmanager
-def within(connection: Any, seconds: float, how: int = socket.SHUT_RDWR) -> Iterator[None]:
+class Within:
     """While this lasts, a socket is shut down once the time is over (SHUT_RD leaves way for an answer)."""
-    before = _until.get(connection)
-    _until[connection] = (time.monotonic() + seconds, how)
-    try:
-        yield
-    finally:
-        if before is None:
-            _until.pop(connection, None)
+
+    def __init__(self, connection: Any, seconds: float, how: int = socket.SHUT_RDWR) -> None:
+        self._connection, self._seconds, self._how = connection, seconds, how
+
+    def __enter__(self) -> None:
+        self._before = _until.get(self._connection)
+        _until[self._connection] = (time.monotonic() + self._seconds, self._how)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            _until.pop(self._connection, None)
         else:
-            _until[connection] = before
+            _until[self._connection] = self._before
 
 
 def enforce() -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from attrition import ledger, publisher, releases, scorecard
 from attrition.config import Config
 from attrition.errors import AttritionError
+from attrition.quick import Usual
 from attrition.scorecard import Scorecard
 from attrition.settings import Clients
 
@@ -41,6 +43,7 @@ class Served:
     f1: float | None
     scored_at: str
     created: str
+    usual: Usual
 
     @property
     def named(self) -> dict[str, Any]:
@@ -108,7 +111,8 @@ class Live:
             f1 = release.scores["figures"]["f1"]
             scored_at = release.scores["scored_at"]
             created = release.facts.get("created", scored_at)
-            served = Served(release.id, card, release.scores, f1 and f1["value"], scored_at, created)
+            f1 = f1 and f1["value"]
+            served = Served(release.id, card, release.scores, f1, scored_at, created, Usual(card))
         except (AttritionError, OSError, ValueError, KeyError, TypeError) as error:
             if link != self._sight.link:
                 log.error("release %r cannot be served: %s", name, error)
@@ -204,6 +208,11 @@ def now() -> str:
 
 def utc(seconds: float) -> str:
     """UTC to the second, with a Z."""
+    return _utc(int(seconds))
+
+
+@lru_cache(maxsize=8)
+def _utc(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 

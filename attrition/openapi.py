@@ -8,7 +8,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,12 @@ class Route:
     def name(self) -> str:
         return str(self.view.__name__)
 
-    @property
+    @cached_property
+    def vary(self) -> str:
+        """Which headers of a request the answer depends on."""
+        return "Accept, Accept-Encoding" if len(self.answers) > 1 else "Accept-Encoding"
+
+    @cached_property
     def template(self) -> str:
         """The path as OpenAPI writes it: /clients/<path:id> is /clients/{id}."""
         parts = [part.split("<")[-1].split(":")[-1].rstrip(">") for part in self.path.split("/")]

@@ -21,6 +21,7 @@ HEADERS = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
 ]
+NEVER_STORED = ("Cache-Control", "no-store")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"})
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -37,6 +38,7 @@ class Noted:
     status: int = 500
     size: int | None = None
     seconds: float = 0.0
+    vary: str = "Accept-Encoding"
 
 
 def watched(app: App, metrics: Metrics, tell: Callable[[Noted], None] | None) -> App:
@@ -49,7 +51,12 @@ def watched(app: App, metrics: Metrics, tell: Callable[[Noted], None] | None) ->
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             noted.status = int(status[:3])
-            noted.size = next((int(value) for name, value in headers if name == "Content-Length"), None)
+            given = dict(headers)
+            if "Content-Length" in given:
+                noted.size = int(given["Content-Length"])
+            if "Cache-Control" not in given:
+                headers.append(NEVER_STORED)
+            headers.append(("Vary", noted.vary))
             headers += HEADERS
             return start_response(status, headers, exc_info)
 

@@ -15,7 +15,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from attrition import deadlines, problems
 
-HEADER_SECONDS = 10.0
+HEADER_SECONDS = 8.0
 ANSWER_SECONDS = 60.0
 SENTENCES: dict[type[Exception], tuple[int, str]] = {
     errors.LimitRequestLine: (414, "The request line is too long."),
@@ -44,12 +44,12 @@ class Worker(ThreadWorker):
         self.poller.register(client, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle(self, conn: Any) -> Any:
-        with deadlines.within(conn.sock, HEADER_SECONDS):
+        with deadlines.Within(conn.sock, HEADER_SECONDS):
             return super().handle(conn)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         # the header has come; the body has a limit of its own
-        with deadlines.within(conn.sock, ANSWER_SECONDS):
+        with deadlines.Within(conn.sock, ANSWER_SECONDS):
             return super().handle_request(req, conn)
 
     def murder_pending(self) -> None:

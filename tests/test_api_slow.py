@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from attrition import bodies, worker
 from tests import proxy, servers
 from tests.projects import CHECKOUT, Project, classic_rows
 from tests.servers import Server
@@ -91,8 +90,6 @@ def test_more_slow_connections_than_threads_are_let_go_after_their_time(server: 
             over.set()
             for each in drips:
                 each.join()
-    assert worker.HEADER_SECONDS <= 10
-    assert bodies.BODY_SECONDS <= 10
 
 
 def _is_closed(connection: socket.socket) -> bool:

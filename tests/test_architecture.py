@@ -172,7 +172,8 @@ def test_no_tracked_file_names_a_foreign_host_or_a_machine_s_path() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("this is no git checkout")
-    # no host: the upstream in nginx.conf; what tests make up, a placeholder, a name that cannot exist, an address with a password
+    # no host: the upstream of nginx.conf; what tests make up: a placeholder, a name that cannot exist, an
+    # address with a password
     here = r"127\.0\.0\.1|localhost|x\b|attrition;|[^/\s]*\.invalid|[^/\s]*[{@]"
     foreign = re.compile(rf"(?:https?|ftp)://(?!{here})\w|(?<![\w.])/(?:home|root|Users)/\w")
     found = [
