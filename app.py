@@ -81,7 +81,7 @@ class Face:
         self.keys = keys.known(os.environ.get(config.settings.api.keys_env, ""))
         self.limits = Limits(config.settings.api.per_minute, len(self.keys))
         self.metrics = Metrics([route.template for route in ROUTES], plays.BANDS)
-        self._documents: dict[str, bytes] = {}
+        self._documents: dict[tuple[str, str], bytes] = {}
 
     def prediction(self, query: shapes.PredictionQuery) -> Response:
         served = self._served()
@@ -132,9 +132,12 @@ class Face:
     def risk_csv(self, query: shapes.RiskQuery) -> Response:
         tag, listed = _there(self.risk_list, NO_LIST)
         rows = self._chosen(listed, query)
-        # its cells were guarded against formula injection when the list was written
-        text = partial(tables.csv_text, listed.header, (list(row.values()) for row in rows))
-        return _unless_known(lambda: _csv(text()), listed.named["release"] or "", tag)
+
+        def answer() -> Response:
+            # its cells were guarded against formula injection when the list was written
+            return _csv(tables.csv_text(listed.header, (list(row.values()) for row in rows)))
+
+        return _unless_known(answer, listed.named["release"] or "", tag)
 
     def report(self, query: shapes.Query) -> Response:
         return self._report(HTML, "text/html; charset=utf-8", PAGE_HEADERS)
@@ -206,6 +209,7 @@ class Face:
         return sight.served
 
     def _chosen(self, listed: RiskList, query: shapes.RiskQuery) -> Sequence[Mapping[str, str]]:
+        _noted().release = listed.named["release"]
         return answers.chosen(self.config.clients, listed, query.filters)[: query.limit]
 
     def _report(self, form: str, content_type: str, headers: Mapping[str, str]) -> Response:
@@ -217,12 +221,17 @@ class Face:
     ) -> Response:
         """Of the API, with the live release's answer as an example; made once for each release."""
         served = self.live.look().served
-        name = f"{form} {served.id if served else None}"
-        if name not in self._documents:
-            content = write(openapi.document(self.config, self.contract, ROUTES, self._examples(served)))
-            self._documents = {**self._documents, name: content.encode()}
-        content_of = self._documents[name]
-        return _unless_known(lambda: Response(content_of, headers=headers, content_type=content_type), name)
+        release = served.id if served else ""
+        name = form, release
+        made = self._documents.get(name)
+        if made is None:
+            told = openapi.document(self.config, self.contract, ROUTES, self._examples(served))
+            of_this_release = {key: page for key, page in self._documents.items() if key[1] == release}
+            made = write(told).encode()
+            self._documents = {**of_this_release, name: made}
+        return _unless_known(
+            lambda: Response(made, headers=headers, content_type=content_type), form, release
+        )
 
     def _examples(self, served: Served | None) -> dict[str, Any]:
         if served is None:

@@ -1,8 +1,8 @@
 """How gunicorn serves the API: make serve, or gunicorn wsgi:app in this folder.
 
 Without a key (ATTRITION_API_KEYS, or what api.keys_env in config.json names) it answers on this machine only.
-With one it binds where ATTRITION_BIND says. WEB_CONCURRENCY sets the number of workers. Slow clients are a
-matter for a proxy: each of them holds a thread, and there are workers x threads.
+With one it binds where ATTRITION_BIND says. WEB_CONCURRENCY sets the number of workers. A slow client holds a
+thread for some seconds, and there are workers x threads: many are a matter for a proxy, deploy/nginx.conf.
 """
 
 import ipaddress
@@ -73,6 +73,8 @@ preload_app = True
 worker_class = Worker
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(len(os.sched_getaffinity(0)), 8))
 threads = 32
+# with what else it has open, a worker stays below the usual limit of 1,024 files
+worker_connections = 800
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 timeout = 30

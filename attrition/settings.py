@@ -350,7 +350,7 @@ class Api(Section):
         description="environment variable with the API's keys, comma-separated, each with its role before it",
     )
     per_minute: int = Field(
-        6000,
+        300_000,
         ge=1,
         le=1_000_000,
         description="requests a minute of one key, or of one address without a key; above it 429",
