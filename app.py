@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -374,10 +374,15 @@ def _asked(face: Face, route: Route) -> Callable[..., Response]:
     nothing = route.query()
     view = partial(route.view, face)
 
+    @lru_cache(maxsize=128)
+    def query_of(raw: bytes) -> shapes.Query:
+        return route.query.asked(request.args)
+
     def asked(**within: str) -> Response:
+        raw = request.query_string
         # whoever watches over the server may ask as they like
-        is_plain = not request.query_string or route.role == keys.OPEN
-        return view(nothing if is_plain else route.query.asked(request.args), **within)
+        is_plain = not raw or route.role == keys.OPEN
+        return view(nothing if is_plain else query_of(raw), **within)
 
     return asked
 

@@ -158,7 +158,7 @@ class Scorecard:
     threshold_from: str
     bands: Mapping[str, float]
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         return tuple(each.column for each in self.columns)
 

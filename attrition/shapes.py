@@ -2,8 +2,7 @@
 is made of them. Answers are built as plain facts, which costs less; tests hold them to these models.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from werkzeug.datastructures import MultiDict
@@ -44,7 +43,6 @@ class Query(BaseModel):
     """The parameters of an endpoint's query: none that is unknown, none twice."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    schemas: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @classmethod
     def asked(cls, given: MultiDict[str, str]) -> "Query":
