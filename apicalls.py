@@ -1,7 +1,10 @@
 """Ask every endpoint of the running API with real data, check the answers, and write down what it said.
 
-Reads   the API at ATTRITION_API_URL (http://127.0.0.1:8000 by default; the first key where keys are set),
-        a dataset of the test folder, the id of the live release
+The endpoints are those of /openapi.json; each answer must have a status, a media type and a form that it
+names. This is an example client as well: copy what you need.
+
+Reads   the API at ATTRITION_API_URL (http://127.0.0.1:8000 by default; with a key of fitting role where
+        keys are set), a dataset of the test folder, the id of the live release
 Writes  apireturns.txt
 
 Example: python apicalls.py        (while make serve runs elsewhere)
@@ -12,16 +15,19 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
 from attrition import contract as contracts
-from attrition import files, keys, paths, releases, sources, stage
+from attrition import files, fitting, keys, paths, releases, sources, stage, tables
 from attrition.config import Config
 from attrition.errors import ApiError
 
 HERE = "http://127.0.0.1:8000"
 SECONDS = 30
+# a longer answer is kept as its size alone
+LONGEST_KEPT = 50_000
 
 
 class NoServer(ApiError):
@@ -30,15 +36,21 @@ class NoServer(ApiError):
 
 @dataclass(frozen=True)
 class Question:
-    """A request and the statuses that are right for it; an answer `about_live` must name the live release."""
+    """A request and the statuses that are right for it; `template` is its path in /openapi.json."""
 
-    endpoint: str
+    method: str
+    template: str
+    path: str
     json: Any = None
+    csv: str | None = None
     right: tuple[int, ...] = (200,)
-    about_live: bool = False
 
     def __str__(self) -> str:
-        return f"{self.endpoint} {' '.join(self.json or ())}".strip()
+        return " ".join([self.method, self.path, *(self.json or ()), *(["CSV"] if self.csv else [])])
+
+    @property
+    def is_about_live(self) -> bool:
+        return self.template in ("/prediction", "/scoring") and self.right == (200,)
 
 
 @dataclass(frozen=True)
@@ -52,21 +64,58 @@ class Asked:
 
 
 def run(config: Config) -> Asked:
-    url = _url()
     if reason := no_server(config):
         raise NoServer(reason)
     live = releases.live(config)
+    api = Api(config)
     answers, kept = {}, []
-    with _session(config) as session:
-        for question in questions(config):
-            answer = _ask(session, url, question)
-            if fault := _fault(question, answer, live.id if live else None):
-                raise ApiError(f"{url}: {question} answered {answer.status_code}. {fault}")
-            answers[str(question)] = answer.status_code
-            kept.append(f"{question}\n{answer.status_code} {answer.reason}\n{_readable(answer)}\n")
+    for question in questions(config, api):
+        answer = api.ask(question)
+        if fault := _fault(question, answer, api.document, live.id if live else None):
+            raise ApiError(f"{api.url}: {question} answered {answer.status_code}. {fault}")
+        answers[str(question)] = answer.status_code
+        kept.append(f"{question}\n{answer.status_code} {answer.reason}\n{_readable(answer)}\n")
     if not config.dry_run:
         files.write_text(config.api_returns, "\n".join(kept))
-    return Asked(url, answers)
+    return Asked(api.url, answers)
+
+
+class Api:
+    """The running API: its document, and a way to ask it."""
+
+    def __init__(self, config: Config) -> None:
+        self.url = _url()
+        self._keys = keys.listed(os.environ.get(config.settings.api.keys_env, ""))
+        self._session = _session()
+        question = Question("GET", "/openapi.json", "/openapi.json")
+        answer = self.ask(question)
+        self.document = _said(answer)
+        if answer.status_code != 200 or "paths" not in self.document:
+            raise ApiError(f"{self.url}: {question} answered {answer.status_code}. {_why(answer)}")
+
+    def ask(self, question: Question) -> requests.Response:
+        headers = {}
+        if key := self._key(keys.PREDICT if question.method == "POST" else keys.READ):
+            headers["Authorization"] = b"Bearer " + os.fsencode(key)
+        if question.csv:
+            headers["Content-Type"] = b"text/csv"
+        body = question.csv.encode() if question.csv else None
+        try:
+            return self._session.request(
+                question.method,
+                self.url + question.path,
+                json=question.json,
+                data=body,
+                headers=headers,
+                timeout=SECONDS,
+            )
+        except requests.RequestException as error:
+            raise ApiError(
+                f"{self.url}: {question} got no answer ({type(error).__name__}). Look into the server's log."
+            ) from None
+
+    def _key(self, role: str) -> str | None:
+        return next((key for may, key in self._keys if may in (role, keys.EVERYTHING)), None)
 
 
 def no_server(config: Config) -> str | None:
@@ -75,7 +124,7 @@ def no_server(config: Config) -> str | None:
     if not url.startswith(("http://", "https://")):
         return f"{url}: this is no URL. Set ATTRITION_API_URL to one like {HERE}."
     try:
-        with _session(config) as session:
+        with _session() as session:
             found = session.get(f"{url}/healthz", timeout=SECONDS).json()
     except (requests.ConnectionError, requests.Timeout):
         return f"{url}: no server answers. Start one with make serve, or set ATTRITION_API_URL."
@@ -89,23 +138,32 @@ def no_server(config: Config) -> str | None:
     return None
 
 
-def questions(config: Config) -> Iterator[Question]:
-    """Every endpoint, with a dataset of the test folder and a row of it where rows are asked for."""
-    name, rows, status = _dataset(config)
-    yield Question("GET /")
-    yield Question("GET /healthz")
-    # "not ready" is an answer too: during the very first run no run has finished yet
-    yield Question("GET /readyz", right=(200, 503))
-    yield Question("POST /prediction", {"filepath": name}, (status,), about_live=status == 200)
-    if rows:
-        yield Question("POST /prediction?explain=3", {"instances": rows[:1]}, about_live=True)
-    yield Question("GET /scoring", about_live=True)
-    for path in ("/summarystats", "/diagnostics", "/risk?limit=5", "/risk.csv?limit=5", "/report"):
-        yield Question(f"GET {path}")
+def questions(config: Config, api: Api) -> Iterator[Question]:
+    """Every endpoint of the document; POST with a dataset of the test folder, its rows, and them as CSV."""
+    for template, methods in api.document["paths"].items():
+        if "post" in methods:
+            yield from predictions(config, template)
+        if "get" in methods and (path := _path(template, methods["get"], api)):
+            # "not ready" is an answer too: during the very first run no run has finished yet
+            right = (200, 503) if template == "/readyz" else (200,)
+            yield Question("GET", template, path, right=right)
 
 
-def _dataset(config: Config) -> tuple[str, list[dict[str, Any]], int]:
-    """The smallest dataset of the test folder: its name, its complete rows, and the status it must get."""
+def _path(template: str, operation: Mapping[str, Any], api: Api) -> str | None:
+    """The path with its parts filled in and a list cut short; None where there is nobody to ask about."""
+    if "{" in template:
+        listed = _said(api.ask(Question("GET", "/risk", "/risk?limit=1"))).get("clients")
+        if not listed:
+            return None
+        # the first column of the list names the client
+        client = quote(str(next(iter(listed[0].values()))), safe="")
+        return template.partition("{")[0] + client + template.partition("}")[2]
+    limited = any(parameter["name"] == "limit" for parameter in operation["parameters"])
+    return f"{template}?limit=5" if limited else template
+
+
+def predictions(config: Config, path: str) -> Iterator[Question]:
+    """The smallest dataset of the test folder: its name, a row of it, and the same row as CSV."""
     contract = contracts.compiled(config.clients)
     try:
         found = min(sources.find(config.test_folder), key=lambda file: file.size)
@@ -118,33 +176,45 @@ def _dataset(config: Config) -> tuple[str, list[dict[str, Any]], int]:
     status = 422 if judged.rejected or not dataset.rows else 200
     status = 413 if len(dataset.rows) > config.settings.api.max_rows else status
     folder = next(name for name, place in paths.names(config).items() if place == config.test_folder)
-    rows = [{column: row[column] for column in contract.needed(to_predict=True)} for row in judged.rows]
-    return f"{folder}/{found.name}", [r for r in rows if all(v == v for v in r.values())], status
+    yield Question("POST", path, path, {"filepath": f"{folder}/{found.name}"}, right=(status,))
+    columns = contract.needed(to_predict=True)
+    rows = ([row[column] for column in columns] for row in judged.rows)
+    if row := next((row for row in rows if all(value == value for value in row)), None):
+        yield Question(
+            "POST", path, f"{path}?explain=3", {"instances": [dict(zip(columns, row, strict=True))]}
+        )
+        yield Question("POST", path, path, csv=tables.csv_text(columns, [row]))
 
 
-def _ask(session: requests.Session, url: str, question: Question) -> requests.Response:
-    method, path = question.endpoint.split()
-    try:
-        return session.request(method, url + path, json=question.json, timeout=SECONDS)
-    except requests.RequestException as error:
-        raise ApiError(
-            f"{url}: {question} got no answer ({type(error).__name__}). Look into the server's log."
-        ) from None
-
-
-def _fault(question: Question, answer: requests.Response, live: str | None) -> str | None:
+def _fault(
+    question: Question, answer: requests.Response, document: Mapping[str, Any], live: str | None
+) -> str | None:
     """What is wrong with an answer and what to do, or None."""
-    if answer.status_code == 401:
-        return "Set the environment variable that api.keys_env names to a key of this server."
-    said = _said(answer)
     if answer.status_code not in question.right:
-        return str(said.get("detail") or "Look into the server's log.")
-    if question.about_live and said.get("release") != live:
+        return _why(answer)
+    told = document["paths"][question.template][question.method.lower()]["responses"]
+    content = told.get(str(answer.status_code), {}).get("content", {})
+    media = answer.headers["Content-Type"].partition(";")[0]
+    if media not in content:
+        return f"/openapi.json names no answer {answer.status_code} of type {media}. Update the server."
+    if media.endswith("json"):
+        unfit = fitting.misfits(answer.json(), content[media]["schema"], document)
+        if first := next(unfit, None):
+            return f"This does not fit /openapi.json: {first}. Update the server."
+    if question.is_about_live and (served := _said(answer).get("release", live)) != live:
         return (
-            f"It serves release {said.get('release')}, but here {live} is live. Look at /readyz, "
+            f"It serves release {served}, but here {live} is live. Look at /readyz, "
             "or set ATTRITION_API_URL to this project's API."
         )
     return None
+
+
+def _why(answer: requests.Response) -> str:
+    if answer.status_code in (401, 403):
+        return (
+            "Set the environment variable that api.keys_env names to a key of this server, of fitting role."
+        )
+    return str(_said(answer).get("detail") or "Look into the server's log.")
 
 
 def _said(answer: requests.Response) -> dict[str, Any]:
@@ -157,8 +227,9 @@ def _said(answer: requests.Response) -> dict[str, Any]:
 
 def _readable(answer: requests.Response) -> str:
     """JSON with a key, or an entry of a list, on each line; of a page only its size."""
-    if answer.headers["Content-Type"].startswith("text/html"):
-        return f"({len(answer.content)} bytes of HTML)"
+    media = answer.headers["Content-Type"].partition(";")[0]
+    if media in ("text/html", "application/pdf") or len(answer.content) > LONGEST_KEPT:
+        return f"({len(answer.content)} bytes of {media})"
     said = _said(answer)
     if not said:
         return answer.text.rstrip("\n")
@@ -172,12 +243,10 @@ def _readable(answer: requests.Response) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
-def _session(config: Config) -> requests.Session:
+def _session() -> requests.Session:
     session = requests.Session()
     # no proxy stands between two programs of one machine, and no netrc replaces the key
     session.trust_env = False
-    if known := keys.listed(os.environ.get(config.settings.api.keys_env, "")):
-        session.headers["Authorization"] = b"Bearer " + os.fsencode(known[0])
     return session
 
 

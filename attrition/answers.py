@@ -10,6 +10,7 @@ from typing import Any
 from attrition import changes, plays, tables
 from attrition.contract import NUMBER, Contract
 from attrition.problems import Refused
+from attrition.quick import Usual
 from attrition.scorecard import Scorecard
 from attrition.settings import Clients
 
@@ -37,9 +38,14 @@ class RiskList:
 
 
 def predictions(
-    contract: Contract, card: Scorecard, rows: Sequence[Mapping[str, Any]], ids: Sequence[Any], reasons: int
+    contract: Contract,
+    card: Scorecard,
+    usual: Usual,
+    rows: Sequence[Mapping[str, Any]],
+    ids: Sequence[Any],
+    reasons: int,
 ) -> list[dict[str, Any]]:
-    """One entry a row, in the order of the rows."""
+    """One entry a row, in the order of the rows; `usual` are those of the scorecard."""
     probabilities = _probabilities(card, rows)
     entries = [
         {
@@ -47,7 +53,7 @@ def predictions(
             "prediction": int(probability >= card.threshold),
             "probability": probability,
             "risk_band": card.band(probability),
-            "warnings": [*_broken_rules(contract, row), *card.warnings(row)],
+            "warnings": [*_broken_rules(contract, row), *(() if usual.is_usual(row) else card.warnings(row))],
         }
         for client, row, probability in zip(ids, rows, probabilities, strict=True)
     ]
@@ -55,7 +61,7 @@ def predictions(
         table = _table(card, rows)
         for entry, explained in zip(entries, card.explain(table, top=reasons), strict=True):
             entry["reasons"] = [
-                {part: _known(getattr(reason, part)) for part in REASON} for reason in explained
+                {part: known(getattr(reason, part)) for part in REASON} for reason in explained
             ]
     return entries
 
@@ -174,6 +180,6 @@ def _sentences(entry: Mapping[str, Any], reasons: int) -> list[str]:
     return sentences + [""] * (reasons - len(sentences))
 
 
-def _known(value: Any) -> Any:
+def known(value: Any) -> Any:
     """JSON has no NaN: what is missing is null."""
     return None if value != value else value

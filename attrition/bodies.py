@@ -7,25 +7,28 @@ a body of type text/csv                      rows
 
 import json
 import math
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
 
 from attrition import contract as contracts
-from attrition import paths, sources
+from attrition import deadlines, paths, sources
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.problems import MOST_ERRORS, Refused, wrong
+from attrition.quick import Rows
 
 DEEPEST = 32
-BODY_SECONDS = 5.0
+BODY_SECONDS = 8.0
 DRAIN_SECONDS = 2.0
 MOST_DRAINED = 16 * 1024 * 1024
 PIECE = 65_536
+SHORT = "The body is shorter than its Content-Length."
 KEYS = ("filepath", "instances")
 ACCEPTED = "application/json or text/csv, in UTF-8 and not compressed"
 
@@ -38,13 +41,13 @@ class Asked:
     ids: Sequence[Any]
 
 
-def read(config: Config, contract: Contract, request: Request) -> Asked:
-    charset = request.mimetype_params.get("charset", "utf-8").lower()
-    known = request.mimetype in ("application/json", "text/csv") and charset in ("utf-8", "utf8")
-    if not known or "Content-Encoding" in request.headers:
+def read(config: Config, contract: Contract, rows: Rows, request: Request) -> Asked:
+    """What the body asks for, judged; `rows` are those of the contract that need no second look."""
+    mimetype = _mimetype(request)
+    if mimetype is None or "HTTP_CONTENT_ENCODING" in request.environ:
         raise Refused(415, f"The body must be {ACCEPTED}.", headers={"Accept": "application/json, text/csv"})
     data = body(request, config.settings.api.max_body_bytes)
-    if request.mimetype == "text/csv":
+    if mimetype == "text/csv":
         return _from_csv(config, contract, "the body", data)
     asked = _object(data)
     if "filepath" in asked:
@@ -53,31 +56,51 @@ def read(config: Config, contract: Contract, request: Request) -> Asked:
         return _from_csv(config, contract, asked["filepath"], paths.read(config, asked["filepath"]))
     if not isinstance(asked["instances"], list):
         raise Refused(400, "instances must be a list of objects, one for each row.")
-    return _from_instances(config, contract, asked["instances"])
+    return _from_instances(config, contract, rows, asked["instances"])
+
+
+def _mimetype(request: Request) -> str | None:
+    """The media type of the body; None where it is none that can be read."""
+    if request.environ.get("CONTENT_TYPE") == "application/json":
+        return "application/json"
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    known = request.mimetype in ("application/json", "text/csv") and charset in ("utf-8", "utf8")
+    return request.mimetype if known else None
 
 
 def body(request: Request, most: int) -> bytes:
     """The whole body, or Refused. Counted here: Werkzeug silently cuts a chunked body at its limit."""
-    too_large = Refused(413, f"The body is larger than {most} bytes. Send the rows in parts.")
-    announced = request.content_length
+    announced = _announced(request)
     if announced is not None and announced > most:
-        raise too_large
-    data = bytearray()
+        raise _too_large(most)
+    stream, until = request.environ["wsgi.input"], time.monotonic() + BODY_SECONDS
     try:
         with _in_time(request, BODY_SECONDS):
-            stream, wanted = request.stream, most + 1 if announced is None else announced
-            while len(data) < wanted and (piece := stream.read(min(wanted - len(data), PIECE))):
-                data += piece
-    except TimeoutError:
-        raise Refused(408, f"The body did not come within {BODY_SECONDS:g} seconds.") from None
+            data: bytes = stream.read(most + 1 if announced is None else announced)
     except Exception as error:
+        if time.monotonic() > until:
+            raise _too_slow() from None
         # whatever the server's parser or the network has against the body: it is the client's
         raise Refused(400, "The body is not complete, or its chunks are malformed.") from error
     if len(data) > most:
-        raise too_large
+        raise _too_large(most)
     if announced is not None and len(data) < announced:
-        raise Refused(400, "The body is shorter than its Content-Length.")
-    return bytes(data)
+        raise _too_slow() if time.monotonic() > until else Refused(400, SHORT)
+    return data
+
+
+def _announced(request: Request) -> int | None:
+    """The length of the body; None where it comes in chunks, and nobody knows."""
+    text = request.environ.get("CONTENT_LENGTH") or ""
+    return int(text) if text.isdecimal() and "HTTP_TRANSFER_ENCODING" not in request.environ else None
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, f"The body is larger than {most} bytes. Send the rows in parts.")
+
+
+def _too_slow() -> Refused:
+    return Refused(408, f"The body did not come within {BODY_SECONDS:g} seconds.")
 
 
 def drain(request: Request) -> None:
@@ -91,18 +114,11 @@ def drain(request: Request) -> None:
             left -= len(piece)
 
 
-@contextmanager
-def _in_time(request: Request, seconds: float) -> Iterator[None]:
-    """A client that sends nothing for so long gives the thread back: gunicorn would wait for ever."""
+def _in_time(request: Request, seconds: float) -> AbstractContextManager[None]:
+    """A client that sends nothing, or too slowly, gives the thread back: gunicorn would wait for ever."""
     connection = request.environ.get("gunicorn.socket")
-    if connection is None:
-        yield
-        return
-    connection.settimeout(seconds)
-    try:
-        yield
-    finally:
-        connection.settimeout(None)
+    # the other direction stays open for the answer
+    return nullcontext() if connection is None else deadlines.Within(connection, seconds, socket.SHUT_RD)
 
 
 class _Unfit(ValueError):
@@ -125,7 +141,9 @@ def _finite(text: str) -> float:
     return value
 
 
-_DECODER = json.JSONDecoder(
+# in C, and blind to keys that stand twice
+_PLAIN = json.JSONDecoder(parse_constant=_finite)
+_CAREFUL = json.JSONDecoder(
     object_pairs_hook=_without_duplicates, parse_float=_finite, parse_constant=_finite
 )
 
@@ -133,7 +151,11 @@ _DECODER = json.JSONDecoder(
 def _object(data: bytes) -> dict[str, Any]:
     """The JSON object of the request, with exactly one of the keys it may have."""
     try:
-        asked = _DECODER.decode(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        asked = _PLAIN.decode(text)
+        if _is_plain(data, asked):
+            return {"instances": asked["instances"]}
+        asked = _CAREFUL.decode(text)
     except UnicodeDecodeError:
         raise Refused(400, "The body is not UTF-8.") from None
     except RecursionError:
@@ -149,6 +171,27 @@ def _object(data: bytes) -> dict[str, Any]:
     return asked
 
 
+def _is_plain(data: bytes, asked: Any) -> bool:
+    """Whether these can only be rows of plain values: each key once, no infinite number, nothing nested.
+
+    As many colons as keys: none was dropped because it stood twice. One list, and a brace for each object.
+    """
+    if type(asked) is not dict or asked.keys() != {"instances"} or type(asked["instances"]) is not list:
+        return False
+    rows = asked["instances"]
+    if data.count(b"[") != 1 or data.count(b"{") != 1 + len(rows):
+        return False
+    keys = 1
+    for row in rows:
+        if type(row) is not dict:
+            return False
+        keys += len(row)
+        values = row.values()
+        if math.inf in values or -math.inf in values:
+            return False
+    return data.count(b":") == keys
+
+
 def _too_deep() -> Refused:
     return Refused(400, f"The body is nested deeper than {DEEPEST} levels.")
 
@@ -161,12 +204,16 @@ def _is_deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_is_deeper(inner, levels - 1) for inner in value if type(inner) in (dict, list))
 
 
-def _from_instances(config: Config, contract: Contract, instances: Sequence[Any]) -> Asked:
+def _from_instances(config: Config, contract: Contract, plain: Rows, instances: Sequence[Any]) -> Asked:
     _check_number(config, len(instances))
-    rows, errors = [], []
+    rows: list[Mapping[str, Any]] = []
+    errors = []
     for row, instance in enumerate(instances):
         if type(instance) is not dict:
             errors.append(wrong(row, "", "not_an_object", "the row must be an object of columns"))
+            continue
+        if (values := plain.values(instance)) is not None:
+            rows.append(values)
             continue
         verdict = contract.judge_instance(instance)
         rows.append(verdict.values)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from attrition import ledger, publisher, releases, scorecard
 from attrition.config import Config
 from attrition.errors import AttritionError, KeyFault
+from attrition.quick import Usual
 from attrition.scorecard import Scorecard
 from attrition.settings import Clients
 
@@ -40,6 +42,8 @@ class Served:
     scores: Mapping[str, Any]
     f1: float | None
     scored_at: str
+    created: str
+    usual: Usual
 
     @property
     def named(self) -> dict[str, Any]:
@@ -105,7 +109,10 @@ class Live:
             publisher.verify(release.shelf, release.edition)
             card = scorecard.load(release.read("scorecard.json"))
             f1 = release.scores["figures"]["f1"]
-            served = Served(release.id, card, release.scores, f1 and f1["value"], release.scores["scored_at"])
+            scored_at = release.scores["scored_at"]
+            created = release.facts.get("created", scored_at)
+            f1 = f1 and f1["value"]
+            served = Served(release.id, card, release.scores, f1, scored_at, created, Usual(card))
         except KeyFault as fault:
             if link != self._sight.link:
                 log.error("release %r cannot be verified: %s", name, fault)
@@ -139,19 +146,23 @@ class KeptFile(Generic[T]):
 
     def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
         self.path, self._read = path, read
-        self._seen: tuple[tuple[int, int, int], T | None] | None = None
+        self._seen: tuple[str, T | None] | None = None
 
     def look(self) -> T | None:
+        return self.tagged()[1]
+
+    def tagged(self) -> tuple[str, T | None]:
+        """The content, and before it a tag that changes with the file: the same in every process."""
         try:
             at = self.path.stat()
-            key = (at.st_mtime_ns, at.st_size, at.st_ino)
+            tag = f"{at.st_mtime_ns:x}.{at.st_size:x}.{at.st_ino:x}"
             seen = self._seen
-            if seen is None or seen[0] != key:
-                # a file replaced while it is read has another key at the next look, and is read again
-                self._seen = seen = (key, self._content())
+            if seen is None or seen[0] != tag:
+                # a file replaced while it is read has another tag at the next look, and is read again
+                self._seen = seen = (tag, self._content())
         except OSError:
-            return None
-        return seen[1]
+            return "", None
+        return seen
 
     def _content(self) -> T | None:
         try:
@@ -189,12 +200,27 @@ def why_late(run: float | None, most_minutes: int) -> str | None:
     return None
 
 
+def age(moment: str) -> float:
+    """Seconds since a time as the pipeline writes it."""
+    return seconds_since(datetime.fromisoformat(moment).timestamp())
+
+
+def seconds_since(moment: float) -> float:
+    """Seconds since a time in seconds since 1970; never below 0, whatever the clock did."""
+    return max(0.0, time.time() - moment)
+
+
 def now() -> str:
     return utc(time.time())
 
 
 def utc(seconds: float) -> str:
     """UTC to the second, with a Z."""
+    return _utc(int(seconds))
+
+
+@lru_cache(maxsize=8)
+def _utc(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 

@@ -11,8 +11,8 @@ from werkzeug.exceptions import HTTPException
 
 log = logging.getLogger("attrition.app")
 
+MEDIA = "application/problem+json"
 MOST_ERRORS = 100
-LONGEST_LOGGED = 200
 SENTENCES = {
     404: "There is no such endpoint. GET / lists those there are.",
     405: "This endpoint has no such method; Allow names those it has.",
@@ -62,12 +62,16 @@ def _refused_by_flask(error: HTTPException) -> Response:
 
 
 def _mistake(error: Exception) -> Response:
-    # repr: no path a client made up may forge a line of the log
-    log.error("%r %r failed", request.method, request.path[:LONGEST_LOGGED], exc_info=error)
+    # the template of the route: a path may hold a client's name, or what forges a line of the log
+    log.error("%r of %s failed", request.method, request.url_rule, exc_info=error)
     return _answer(500, SENTENCES[500], {}, {})
 
 
-def _answer(status: int, detail: str, members: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+def text(status: int, detail: str, members: Mapping[str, Any] | None = None) -> str:
+    """The body of a problem."""
     problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    body = json.dumps({**problem, **members}, allow_nan=False) + "\n"
-    return Response(body, status, headers, content_type="application/problem+json")
+    return json.dumps({**problem, **(members or {})}, allow_nan=False) + "\n"
+
+
+def _answer(status: int, detail: str, members: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    return Response(text(status, detail, members), status, headers, content_type=MEDIA)

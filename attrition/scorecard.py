@@ -158,7 +158,7 @@ class Scorecard:
     threshold_from: str
     bands: Mapping[str, float]
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         return tuple(each.column for each in self.columns)
 
@@ -218,7 +218,9 @@ class Scorecard:
         With top=None every feature has one, whatever its sign: base and effects add up to the log-odds. The
         sentences are made when a row's reasons are looked at.
         """
-        raw = self._shares(self.coded(table))
+        columns = {column: table[column] for column in self.features}
+        is_one_row = self.forest is None and all(len(values) == 1 for values in columns.values())
+        raw = self._shares_of_row(columns) if is_one_row else self._shares(self.coded(columns))
         effects = self._settled(raw)
         order = np.argsort(-effects, axis=1, kind="stable")[:, :top]
         return Explanations(self, table, raw, effects, order, top)
@@ -242,6 +244,15 @@ class Scorecard:
             for column, share in self.forest.shares(coded).items():
                 shares[self._place_of[column]] += share
         return shares.T
+
+    def _shares_of_row(self, columns: Table) -> Floats:
+        """The same for a single row and no trees: without an array for each term, a tenth of the time."""
+        row = {column: _plain(columns[column])[0] for column in self.features}
+        shares = [0.0] * len(self.columns)
+        for term in self.terms:
+            for column, share in zip(term.columns, term.shares_of_row(row), strict=True):
+                shares[self._place_of[column]] += share
+        return np.array([shares])
 
     def _settled(self, shares: Floats) -> Floats:
         """Where columns that move together contradict each other, the strongest stands for all of them."""

@@ -346,7 +346,17 @@ class Risk(Section):
 
 class Api(Section):
     keys_env: Name = Field(
-        "ATTRITION_API_KEYS", description="environment variable with the API's keys, comma-separated"
+        "ATTRITION_API_KEYS",
+        description="environment variable with the API's keys, comma-separated, each with its role before it",
+    )
+    per_minute: int = Field(
+        300_000,
+        ge=1,
+        le=1_000_000,
+        description="requests a minute of one key, or of one address without a key; above it 429",
+    )
+    log: Literal["text", "json", "off"] = Field(
+        "text", description="a line on standard output for each request: text, json or off"
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body")
     max_rows: int = Field(10_000, ge=1, description="most rows in one request")

@@ -60,10 +60,8 @@ HEADERS = {
     "base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "X-Frame-Options": "DENY",
-    "Vary": "Accept",
 }
 
 
@@ -164,7 +162,8 @@ class Site:
             "base": explained.base,
             "log_odds": explained.log_odds,
             "reasons": [
-                {part: getattr(reason, part) for part in answers.REASON} for reason in explained.reasons
+                {part: answers.known(getattr(reason, part)) for part in answers.REASON}
+                for reason in explained.reasons
             ],
             "history": told["history"],
         }

@@ -23,6 +23,8 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.ui import WebDriverWait
 
 from attrition import files
 from tests.servers import serving
@@ -35,6 +37,8 @@ FLAGS = (
     *("--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1"),
 )
 COLOURS = 128
+
+SECONDS = 30
 
 
 class Browser:
@@ -54,6 +58,18 @@ class Browser:
 
     def texts(self, selector: str) -> list[str]:
         return [element.text for element in self.all(selector)]
+
+    def follow(self, selector: str) -> None:
+        """Click on what leads to another page."""
+        with self.leaving():
+            self.one(selector).click()
+
+    @contextlib.contextmanager
+    def leaving(self) -> Iterator[None]:
+        """What is done within leads to another page, which is waited for."""
+        before = self.one("html")
+        yield
+        WebDriverWait(self.driver, SECONDS).until(staleness_of(before))
 
     def script(self, text: str, *arguments: Any) -> Any:
         return self.driver.execute_script(text, *arguments)
@@ -112,7 +128,7 @@ def pictures(home: Path, folder: Path) -> list[Path]:
     with serving(home, ATTRITION_PRACTICE="1") as server, browsing(server.url) as browser:
         browser.open("/")
         taken = {"page.png": browser.picture()}
-        browser.one(".risks .client a").click()
+        browser.follow(".risks .client a")
         browser.size(WIDE[0], 1000)
         taken["client.png"] = browser.picture()
     for name, picture in taken.items():

@@ -75,10 +75,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(home: Path, workers: int = 1, **environment: str) -> Iterator[Server]:
+def serving(home: Path, workers: int = 1, host: str = "127.0.0.1", **environment: str) -> Iterator[Server]:
     """The project's API by gunicorn, as `make serve` starts it."""
     server = Server(free_port(), home / "server.log")
-    started = _start(home, server, {"WEB_CONCURRENCY": str(workers), **environment})
+    bind = {"WEB_CONCURRENCY": str(workers), "ATTRITION_BIND": f"{host}:{server.port}"}
+    started = _start(home, server, {**bind, **environment})
     try:
         _wait(server, started)
         yield server

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -229,6 +230,10 @@ def test_the_report_is_a_page_that_loads_nothing(server: Server, served: Project
     assert answer.content == (served.home / "models/report.html").read_bytes()
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    for path, kind in (("report.pdf", "application/pdf"), ("report.json", "application/json")):
+        twin = server.get(f"/{path}")
+        assert twin.content == (served.home / "models" / path).read_bytes()
+        assert twin.headers["Content-Type"] == kind
 
 
 @pytest.mark.parametrize(
@@ -239,6 +244,8 @@ def test_the_report_is_a_page_that_loads_nothing(server: Server, served: Project
         ("/risk", "reporting.py"),
         ("/risk.csv", "reporting.py"),
         ("/report", "reporting.py"),
+        ("/report.pdf", "reporting.py"),
+        ("/report.json", "reporting.py"),
     ],
 )
 def test_what_was_not_written_yet_is_a_problem_with_the_next_step(
@@ -266,11 +273,12 @@ def test_a_file_written_anew_is_served_anew(small: Project) -> None:
 def test_the_index_names_every_endpoint(served: Project, client: FlaskClient) -> None:
     named = set(client.get("/").get_json()["endpoints"])
     found = {
-        f"{method} {rule}"
+        f"{method} {rule}".replace("<path:id>", "{id}")
         for rule in face.create_app(served.config()).url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
-    assert named == found
+    # what is for browsers alone is no endpoint of a program's
+    assert found - named == {"GET /login", "POST /login", "POST /logout"} and named < found
 
 
 def test_a_get_writes_nothing(server: Server, served: Project) -> None:
@@ -284,19 +292,39 @@ def test_a_get_writes_nothing(server: Server, served: Project) -> None:
     assert snapshot(served) == before
 
 
-def test_the_server_imports_no_stage_no_pandas_and_no_scikit_learn(served: Project) -> None:
+def test_the_server_imports_no_stage_no_pandas_and_no_scikit_learn_and_never_unpickles(
+    served: Project,
+) -> None:
     code = (
         "import sys; from pathlib import Path; from attrition import config; import app\n"
+        "found = []\n"
+        "sys.addaudithook(lambda event, _: found.append(event) if event == 'pickle.find_class' else None)\n"
         "client = app.create_app(config.load(Path(sys.argv[1]))).test_client()\n"
         "asked = {'filepath': 'testdata/testdata.csv'}\n"
         "assert client.post('/prediction?explain=3', json=asked).status_code == 200\n"
         "for route in app.ROUTES: client.get(route.path)\n"
         "stages = 'ingestion training scoring deployment diagnostics reporting fullprocess attrition.stage'\n"
+        "assert len(app.ROUTES) >= 15 and not found\n"
+        "import pickle; pickle.loads(pickle.dumps(Path)); assert found, 'the audit hook sees nothing'\n"
         "print(*sorted({'pandas', 'sklearn', 'joblib', 'matplotlib', *stages.split()} & set(sys.modules)))\n"
     )
     command = [sys.executable, "-c", code, str(served.home / "config.json")]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+def test_a_worker_that_answered_everything_has_mapped_neither_pandas_nor_scikit_learn(
+    server: Server,
+) -> None:
+    for route in face.ROUTES:
+        if route.method == "GET":
+            server.get(route.path)
+    server.post("/prediction?explain=3", json=TESTDATA)
+    workers = re.findall(r"Booting worker with pid: (\d+)", server.log.read_text())
+    mapped = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in workers)
+    assert "/numpy/" in mapped
+    for library in ("/pandas/", "/sklearn/", "/scipy/", "/matplotlib/", "/duckdb"):
+        assert library not in mapped
 
 
 # ---------------------------------------------------------------------------------------------- the risk list

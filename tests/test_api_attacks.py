@@ -1,9 +1,12 @@
 """Hostile input: whatever is sent, the answer is the one written down, in time, and never a 500."""
 
+import csv
 import gzip
 import io
 import json
 import os
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -194,6 +197,7 @@ def test_who_is_still_sending_reads_the_refusal_all_the_same(
         (["Content-Length: 5", "Content-Length: 6"], GOOD, {400}),
         (["Content-Length: -1"], GOOD, {400}),
         (["Content-Length: 1000000000000000000000"], GOOD, {400, 413}),
+        (["Content-Length: " + "9" * 5000], GOOD, {400, 413}),
         (["Content-Length: 9x"], GOOD, {400}),
         (["Transfer-Encoding: xchunked"], GOOD, {400, 501}),
         (["Transfer-Encoding: chunked"], b"zz\r\n" + GOOD, {400}),
@@ -207,7 +211,7 @@ def test_who_is_still_sending_reads_the_refusal_all_the_same(
 def test_a_malformed_request_gets_its_status(
     server: Server, headers: list[str], body: bytes, statuses: set[int]
 ) -> None:
-    assert server.send(raw("POST", "/prediction", JSON, *headers, body=body)).status in statuses
+    problem(server.send(raw("POST", "/prediction", JSON, *headers, body=body)), *statuses)
 
 
 @pytest.mark.parametrize(
@@ -221,17 +225,19 @@ def test_a_malformed_request_gets_its_status(
     ],
 )
 def test_gunicorn_refuses_what_is_no_http(server: Server, request_bytes: bytes, status: int) -> None:
-    assert server.send(request_bytes + b"\r\n\r\n").status == status
+    problem(server.send(request_bytes + b"\r\n\r\n"), status)
 
 
-def test_a_body_that_does_not_come_gives_the_thread_back(client: FlaskClient) -> None:
-    class Stalled(io.RawIOBase):
-        def read(self, size: int = -1) -> bytes:
-            raise TimeoutError
-
-    environ = {"wsgi.input": Stalled(), "wsgi.input_terminated": True, "CONTENT_LENGTH": "100"}
-    answer = client.post("/prediction", content_type="application/json", environ_overrides=environ)
-    assert answer.status_code == 408
+def test_a_refused_body_is_no_request_of_its_own(server: Server) -> None:
+    """Neither a body that is not read nor one that is longer than announced is taken for what follows."""
+    smuggled = b"GET /scoring HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = f"POST /prediction HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(smuggled)}\r\n"
+    for kind in ("text/plain", "application/json", "text/csv"):
+        with server.connection() as connection:
+            connection.sendall(f"{head}Content-Type: {kind}\r\n\r\n".encode() + smuggled)
+            connection.shutdown(socket.SHUT_WR)
+            received = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert received.count(b"HTTP/1.1 ") == 1, received
 
 
 def test_a_stalled_body_is_waited_for_no_longer_than_said(server: Server) -> None:
@@ -399,6 +405,21 @@ def test_no_bytes_whatever_get_a_500(client: FlaskClient, body: bytes) -> None:
 # ---------------------------------------------------------------------------------------------- paths
 
 
+@pytest.mark.parametrize("value", [-1, -0.5, 0, 501, 500.5])
+def test_a_value_outside_of_its_range_gets_422(tmp_path: Path, value: float) -> None:
+    project = Project(tmp_path, {"clients": {"ranges": {"lastmonth_activity": [1, 500]}}})
+    servers.publish(project.config(), 0.4)
+    client = face.create_app(project.config()).test_client()
+    row = {**ROW, "lastmonth_activity": value}
+    text = ",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n"
+    for answer in (
+        client.post("/prediction", json={"instances": [row]}),
+        client.post("/prediction", data=text, content_type="text/csv"),
+    ):
+        (error,) = answer.get_json()["errors"]
+        assert (answer.status_code, error["row"], error["column"]) == (422, 0, "lastmonth_activity")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -445,6 +466,38 @@ def test_a_dataset_below_an_allowed_folder_is_read(
     if not openat2:
         monkeypatch.setattr(paths, "_openat2", _unknown_call)
     assert len(client.post("/prediction", json={"filepath": path}).get_json()["predictions"]) == 20
+
+
+@pytest.mark.parametrize("openat2", [True, False], ids=["openat2", "by component"])
+def test_a_dataset_that_may_not_be_read_gets_the_same_404(
+    monkeypatch: pytest.MonkeyPatch, openat2: bool
+) -> None:
+    if not openat2:
+        monkeypatch.setattr(paths, "_openat2", _unknown_call)
+    # not below pytest's own folder, which no other user may enter
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        project = Project(Path(folder))
+        servers.publish(project.config(), 0.4)
+        project.dataset("private.csv", classic_rows(5), folder="testdata").chmod(0)
+        project.dataset("inner.csv", classic_rows(5), folder="testdata/locked").parent.chmod(0)
+        client = face.create_app(project.config()).test_client()
+        client.get("/scoring")
+        is_root = os.geteuid() == 0
+        try:
+            if is_root:
+                # root may read anything
+                os.seteuid(65534)
+            answers = {
+                client.post("/prediction", json={"filepath": f"testdata/{name}"}).text
+                for name in ("private.csv", "locked/inner.csv", "missing.csv")
+            }
+        finally:
+            if is_root:
+                os.seteuid(0)
+            (project.home / "testdata/locked").chmod(0o700)
+    assert len(answers) == 1
+    assert json.loads(answers.pop())["status"] == 404
 
 
 def _unknown_call(root: int, rest: bytes) -> int:
@@ -584,6 +637,26 @@ def test_a_header_of_thousands_of_columns_is_refused_at_once(server: Server, hea
     answer = server.post("/prediction", data=header.encode(), headers={"Content-Type": "text/csv"})
     problem(answer, 422)
     assert time.monotonic() - started < PROMPT
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["," * 1_000_000, "x," * 500_000, TABLE + "y" * 1_000_000 + ",12,100,5\n", TABLE + '"' + "y" * 1_000_000],
+    ids=["a million columns", "half a million names", "a long field", "a long open quote"],
+)
+def test_a_megabyte_of_csv_that_is_none_gets_422(small_limits_off: FlaskClient, text: str) -> None:
+    answer = small_limits_off.post("/prediction", data=text, content_type="text/csv")
+    assert answer.status_code == 422
+    assert len(answer.data) < 2000
+
+
+@pytest.mark.parametrize("first", [*"=+-@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_cell_of_an_export_begins_a_formula(client: FlaskClient, first: str) -> None:
+    row = {**ROW, "corporation": f"{first}cmd|' /C calc'!A0"}
+    answer = client.post("/prediction", json={"instances": [row]}, headers={"Accept": "text/csv"})
+    (line,) = csv.reader(io.StringIO(answer.text.split("\n", 1)[1], newline=""))
+    assert line[0] == f"'{row['corporation']}"
+    assert float(line[2]) > 0
 
 
 def test_a_dataset_too_large_to_read_gets_413(

@@ -2,9 +2,11 @@
 
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,11 @@ def answering(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
         told.shutdown()
 
 
+def _document(project: Project) -> dict[str, Any]:
+    told: dict[str, Any] = face.create_app(project.config()).test_client().get("/openapi.json").get_json()
+    return told
+
+
 ALIVE = (200, b'{"service": "attrition", "status": "alive", "practice": false}')
 
 
@@ -72,11 +79,19 @@ def test_every_endpoint_is_asked_with_real_data_and_its_answer_kept(config: Conf
     asked = apicalls.run(config)
     assert set(asked.answers.values()) == {200}
     paths = {question.split()[1].split("?")[0] for question in asked.answers}
-    assert paths == {route.path for route in face.ROUTES}
+    assert {re.sub("^/clients/.+", "/clients/{id}", path) for path in paths} == {
+        route.template for route in face.ENDPOINTS
+    }
+    posted = [question for question in asked.answers if question.startswith("POST")]
+    assert posted == [
+        "POST /prediction filepath",
+        "POST /prediction?explain=3 instances",
+        "POST /prediction CSV",
+    ]
     kept = served.read("models/apireturns.txt")
     for question in asked.answers:
         assert f"{question}\n200 OK\n" in kept
-    assert str(asked) == f"{asked.url} answered 11 questions as it should."
+    assert str(asked) == f"{asked.url} answered 18 questions as it should."
 
 
 def test_the_kept_answers_are_readable_json(config: Config, served: Project) -> None:
@@ -97,7 +112,7 @@ def test_a_dry_run_asks_and_writes_nothing(config: Config, served: Project) -> N
 def test_by_hand_it_tells_in_a_sentence_and_with_json(config: Config, served: Project) -> None:
     done = served.run("apicalls.py")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("answered 11 questions as it should.\n")
+    assert done.stdout.endswith("answered 18 questions as it should.\n")
     assert served.json("apicalls.py")["answers"]["GET /scoring"] == 200
 
 
@@ -118,7 +133,9 @@ def test_an_address_that_is_none_is_named(
 
 
 def test_without_test_data_it_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    with answering({"/healthz": ALIVE}) as url:
+    document = _document(project)
+    document["paths"] = {"/prediction": document["paths"]["/prediction"]}
+    with answering({"/healthz": ALIVE, "/openapi.json": (200, json.dumps(document).encode())}) as url:
         monkeypatch.setenv("ATTRITION_API_URL", url)
         with pytest.raises(ApiError, match="there is no dataset to ask about"):
             apicalls.run(project.config())
@@ -154,7 +171,9 @@ def test_a_server_started_for_practice_serves_practice(project: Project) -> None
 
 def test_a_missing_key_is_named(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ATTRITION_API_KEYS")
-    with pytest.raises(ApiError, match="GET / answered 401. Set the environment variable that api.keys_env"):
+    with pytest.raises(
+        ApiError, match="GET /openapi.json answered 401. Set the environment variable that api.keys_env"
+    ):
         apicalls.run(config)
 
 
@@ -181,18 +200,54 @@ def test_a_server_of_another_release_is_told_from_ours(
 
 def test_a_test_set_with_a_wrong_row_must_get_422_and_is_no_fault(project: Project) -> None:
     project.dataset("testdata.csv", [*classic_rows(5), "abcd,x,1,1,0"], folder="testdata")
-    asked = list(apicalls.questions(project.config()))
-    by_name = next(question for question in asked if question.json and "filepath" in question.json)
-    by_row = next(question for question in asked if question.json and "instances" in question.json)
-    assert by_name.right == (422,)
-    assert by_row.right == (200,)
+    by_name, by_row, by_csv = apicalls.predictions(project.config(), "/prediction")
+    assert (by_name.json, by_name.right) == ({"filepath": "testdata/testdata.csv"}, (422,))
+    assert (by_row.right, by_csv.right) == ((200,), (200,))
 
 
 def test_a_server_that_breaks_off_is_an_api_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.dataset("testdata.csv", classic_rows(5), folder="testdata")
     servers.publish(project.config(), 0.4)
     broken = (500, b"<h1>Oops</h1>")
-    with answering({"/healthz": ALIVE, "/": broken}) as url:
+    with answering({"/healthz": ALIVE, "/openapi.json": broken}) as url:
         monkeypatch.setenv("ATTRITION_API_URL", url)
-        with pytest.raises(ApiError, match="GET / answered 500. Look into the server's log"):
+        with pytest.raises(ApiError, match="GET /openapi.json answered 500. Look into the server's log"):
             apicalls.run(project.config())
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        ((200, b'{"f1": "high"}'), "does not fit /openapi.json: it"),
+        ((204, b"{}"), "answered 204. Look into the server's log"),
+        ((200, b"[]"), "does not fit /openapi.json: it is no object"),
+    ],
+)
+def test_an_answer_that_is_not_what_the_document_says_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes], fault: str
+) -> None:
+    document = _document(project)
+    document["paths"] = {"/scoring": document["paths"]["/scoring"]}
+    answers = {"/openapi.json": (200, json.dumps(document).encode()), "/healthz": ALIVE, "/scoring": answer}
+    with answering(answers) as url:
+        monkeypatch.setenv("ATTRITION_API_URL", url)
+        with pytest.raises(ApiError, match=fault):
+            apicalls.run(project.config())
+
+
+def test_keys_with_roles_are_used_for_what_they_may(served: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = "predict:p-key,read:r-key"
+    with servers.serving(served.home, ATTRITION_API_KEYS=roles) as server:
+        monkeypatch.setenv("ATTRITION_API_URL", server.url)
+        monkeypatch.setenv("ATTRITION_API_KEYS", roles)
+        assert set(apicalls.run(served.config()).answers.values()) == {200}
+        monkeypatch.setenv("ATTRITION_API_KEYS", "read:r-key")
+        with pytest.raises(ApiError, match="POST /prediction filepath answered 401"):
+            apicalls.run(served.config())
+
+
+def test_a_path_with_a_part_is_asked_for_the_first_client_of_the_list(config: Config) -> None:
+    api = apicalls.Api(config)
+    path = apicalls._path("/clients/{id}", {"parameters": []}, api)
+    first = api.ask(apicalls.Question("GET", "/risk", "/risk?limit=1")).json()["clients"][0]
+    assert path == f"/clients/{first['corporation']}"

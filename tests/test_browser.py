@@ -109,7 +109,7 @@ def test_the_list_is_the_first_thing_below_how_things_stand(browser: Browser, se
     assert names(browser) == first_fifty(clients(server))
     assert browser.texts("h2") == ["LOOK\nHave a look", "Today's list", "What changed", "Trends"]
     assert browser.one(".risks tbody tr").rect["y"] < WIDE[1]
-    browser.one("a[rel=next]").click()
+    browser.follow("a[rel=next]")
     assert names(browser) == [each["corporation"] for each in clients(server)][50:100]
 
 
@@ -121,18 +121,18 @@ def test_the_list_is_narrowed_with_and_without_script(
     browser.open("/")
     browser.one("#owner option[value=Bo]").click()
     browser.one("#band option[value=low]").click()
-    browser.one(".filters button").click()
+    browser.follow(".filters button")
     wanted = first_fifty(clients(server, owner="Bo", band="low"))
     assert wanted and browser.texts(NAMES) == wanted
     assert browser.one("#owner").get_property("value") == "Bo"
-    browser.one(".found a").click()
+    browser.follow(".found a")
     assert browser.one("#owner").get_property("value") == ""
 
 
 def test_a_heading_sorts_the_list_and_says_how(browser: Browser, server: Server) -> None:
     browser.open("/?owner=Ann")
     for direction, sign in (("descending", -1), ("ascending", 1)):
-        browser.one("th.money-col a").click()
+        browser.follow("th.money-col a")
         assert browser.one("th[aria-sort]").get_attribute("aria-sort") == direction
         of_ann = [each for each in clients(server, owner="Ann") if each["expected_loss"] is not None]
         of_ann.sort(key=lambda each: (sign * each["expected_loss"], each["rank"]))
@@ -148,20 +148,25 @@ def test_everything_is_reached_with_the_keyboard_alone_and_seen_to_be(
     press(browser, Keys.ENTER)
     assert browser.script("return document.activeElement.id") == "main"
     reach(browser, "document.activeElement.id === 'q'")
-    press(browser, "client05003", Keys.ENTER)
+    with browser.leaving():
+        press(browser, "client05003", Keys.ENTER)
     assert names(browser) == ["client05003"]
     reach(browser, "document.activeElement.closest('.found')")
-    press(browser, Keys.ENTER)
+    with browser.leaving():
+        press(browser, Keys.ENTER)
     reach(browser, "document.activeElement.closest('th.risk-col')")
-    press(browser, Keys.ENTER)
+    with browser.leaving():
+        press(browser, Keys.ENTER)
     assert browser.one("th.risk-col").get_attribute("aria-sort") == "descending"
     reach(browser, "document.activeElement.id === 'status-of'")
     press(browser, "st", Keys.ENTER)
     reach(browser, "document.activeElement.tagName === 'BUTTON'")
-    press(browser, Keys.ENTER)
+    with browser.leaving():
+        press(browser, Keys.ENTER)
     assert names(browser) == first_fifty(clients(server, status="steady"))
     reach(browser, "document.activeElement.closest('.client')")
-    press(browser, Keys.ENTER)
+    with browser.leaving():
+        press(browser, Keys.ENTER)
     assert browser.one("h1").text == clients(server, status="steady")[0]["corporation"]
 
 
@@ -191,19 +196,21 @@ def test_a_client_of_any_name_is_one_click_away(browser: Browser) -> None:
     browser.open("/?sort=client")
     while reshaped:
         for name in [name for name in reshaped if name in names(browser)]:
-            browser.all(".risks .client a")[names(browser).index(name)].click()
+            with browser.leaving():
+                browser.all(".risks .client a")[names(browser).index(name)].click()
             assert browser.script("return document.querySelector('h1').textContent.trim()") == name
             assert browser.script("return document.querySelectorAll('script').length") == 0
-            browser.driver.back()
+            with browser.leaving():
+                browser.driver.back()
             reshaped.remove(name)
         if reshaped:
-            browser.one("a[rel=next]").click()
+            browser.follow("a[rel=next]")
 
 
 def test_the_bars_of_a_client_add_up_on_the_screen(browser: Browser, server: Server) -> None:
     name = clients(server)[0]["corporation"]
     browser.open("/")
-    browser.one(".risks .client a").click()
+    browser.follow(".risks .client a")
     told = server.get(f"/clients/{name}").json()
     edges = browser.script(
         "return [...document.querySelectorAll('.why .waterfall :is(.stop, rect)')]"
@@ -250,7 +257,7 @@ def test_on_a_phone_each_client_is_a_card(browser: Browser, server: Server) -> N
     for label in ("Rank", "Manager", "Expected loss"):
         assert browser.all(f".risks [data-label='{label}']")
     browser.one("#sort option[value='-loss']").click()
-    browser.one(".filters button").click()
+    browser.follow(".filters button")
     assert (
         names(browser)[0]
         == max(
@@ -276,17 +283,19 @@ def test_a_person_logs_in_with_a_key_and_out_again(served: Project, browser: Bro
         assert browser.one("h1").text == "Log in"
         assert focus(browser) == "" and browser.script("return document.activeElement.id") == "key"
         assert browser.script(FAINT) == [] and browser.script(CUT) == [0, []]
-        press(browser, "wrong", Keys.ENTER)
-        assert "There is no such key." in browser.one("[role=alert]").text
+        with browser.leaving():
+            press(browser, "wrong", Keys.ENTER)
+        assert "No such key may look at this." in browser.one("[role=alert]").text
         complaints = browser.complaints()
         assert all("403" in complaint for complaint in complaints), complaints
-        press(browser, KEY, Keys.ENTER)
+        with browser.leaving():
+            press(browser, KEY, Keys.ENTER)
         assert browser.one("h1").text == "one/two"
         assert browser.script("return document.cookie") == ""
         [cookie] = browser.driver.get_cookies()
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         assert KEY not in cookie["value"]
-        browser.one("nav form button").click()
+        browser.follow("nav form button")
         assert browser.one("h1").text == "Log in"
         browser.driver.get(f"{keyed.url}/")
         assert browser.one("h1").text == "Log in"

@@ -272,11 +272,11 @@ def test_the_page_says_how_things_stand_what_changed_and_how_it_went(
 def test_programs_get_the_index_and_browsers_the_page_from_the_same_place(client: FlaskClient) -> None:
     for accept in ("*/*", "application/json", "application/json, text/html;q=0.9", ""):
         answer = client.get("/", headers={"Accept": accept})
-        assert "GET /clients/<path:id>" in answer.get_json()["endpoints"]
-        assert answer.headers["Vary"] == "Accept"
+        assert "GET /clients/{id}" in answer.get_json()["endpoints"]
+        assert answer.headers["Vary"] == "Accept, Accept-Encoding"
     for accept in (BROWSER["Accept"], "text/html", "application/json;q=0.5, text/html"):
         answer = client.get("/", headers={"Accept": accept})
-        assert answer.mimetype == "text/html" and answer.headers["Vary"] == "Accept"
+        assert answer.mimetype == "text/html" and answer.headers["Vary"] == "Accept, Accept-Encoding"
 
 
 def test_a_page_loads_nothing_and_runs_nothing(client: FlaskClient) -> None:
@@ -671,7 +671,7 @@ def test_whoever_comes_unencrypted_from_elsewhere_is_warned(keyed: Server) -> No
 def test_a_wrong_key_gets_the_form_again_and_no_cookie(keyed: Server) -> None:
     for key in ("wrong", "", "the-first-key,der-schlüssel", "the-first-ke", "x" * 7000, "\0", "🔑"):
         answer = log_in(keyed, key)
-        assert answer.status_code == 403 and "There is no such key." in answer.text
+        assert answer.status_code == 403 and "No such key may look at this." in answer.text
         assert "Set-Cookie" not in answer.headers
     assert log_in(keyed, "x" * 100_000).status_code == 413
 
