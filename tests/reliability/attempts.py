@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +42,9 @@ class Fault:
     error: int = 0
     kinds: Kind = CHANGES
     with_data: bool = False
+
+    def at(self, point: int) -> "Fault":
+        return replace(self, point=point)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from attrition import generations, releases
 from tests.projects import HEADER, Project, classic_rows
 from tests.reliability import checks
-from tests.reliability.attempts import Done, Server
+from tests.reliability.attempts import Done, Fault, Server
 from tests.reliability.trees import Shelf, Tree
 
 DATABASE, PUBLISHED = "clients.db", "published.db"
@@ -68,12 +68,12 @@ class Scenario:
 
 
 @contextmanager
-def stand(server: Server, settings: Mapping[str, Any] | None = None) -> Iterator[Stand]:
+def stand(server: Server, home: Path | None = None) -> Iterator[Stand]:
     # in memory where there is room for files in memory: thousands of small trees are written
     memory = Path("/dev/shm")
-    place = memory if os.access(memory, os.W_OK) else None
+    place = home or (memory if os.access(memory, os.W_OK) else None)
     with tempfile.TemporaryDirectory(prefix="attrition-", dir=place) as folder:
-        project = Project(Path(folder), {"deployment": {"keep": 1}, **(settings or {})})
+        project = Project(Path(folder), {"deployment": {"keep": 1}})
         project.dataset("test.csv", classic_rows(60, start=1000), folder="testdata")
         yield Stand(project, server, Shelf(project.home, WRITTEN))
 
@@ -188,6 +188,13 @@ class Eve:
 
     def run(self) -> Done:
         return self.stand.run(self.scenario.call, *self.scenario.flags)
+
+    def attempt(self, fault: Fault) -> Done:
+        """The run with a fault in it."""
+        stand, arguments = self.stand, (*self.stand.arguments, *self.scenario.flags)
+        return stand.server.attempt(
+            self.scenario.call, stand.home, *arguments, fault=fault, environ=stand.environ
+        )
 
     def again(self) -> Done:
         """The plain re-run after trouble."""
