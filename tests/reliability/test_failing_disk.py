@@ -34,6 +34,7 @@ def test_a_fault_at_any_call_is_told_and_a_re_run_heals(
     with scenarios.stand(server) as stand:
         eve = scenarios.eve(scenario, stand)
         for name, fault in FAULTS.items():
+            stand.shelf.restore(eve.before)
             calls = eve.attempt(Fault(kinds=fault.kinds)).calls
             points = spread(range(1, len(calls) + 1), POINTS[scenario] if ALL else 8)
             faults = [each for point in points for each in failing(eve, fault.at(point))]
