@@ -11,14 +11,16 @@ import pytest
 
 from attrition import publisher
 from attrition.errors import ReleaseError
-from tests.reliability import power, writers
+from tests.reliability import ALL, checks, power, scenarios, spread, writers
 from tests.reliability.attempts import Call, Fault, Server
 from tests.reliability.conftest import Tell
 from tests.reliability.power import State
+from tests.reliability.scenarios import SCRIPTS, Eve, Scenario
 
 CALL = "tests.reliability.writers:main"
 SOUND = "as it is"
 OLD, NEW, AGAIN = "old", "new", "again"
+STATES, HEALED = (600, 8) if ALL else (40, 10)
 
 
 @pytest.fixture
@@ -91,3 +93,39 @@ def test_the_publisher_survives_and_each_broken_one_is_seen(
     else:
         assert after_cut or after_kill
         tell("broken on purpose", f"{variant}: must fail", points, states, len(after_cut) + len(after_kill))
+
+
+@pytest.mark.parametrize("scenario", [SCRIPTS[0], SCRIPTS[3]], ids=str)
+def test_a_power_cut_under_a_script_leaves_old_or_new(server: Server, tell: Tell, scenario: Scenario) -> None:
+    with scenarios.stand(server) as stand:
+        eve = scenarios.eve(scenario, stand)
+        config, before = stand.project.config(), power.read(stand.home)
+        old = checks.whole(config)
+        calls = eve.attempt(Fault(with_data=True)).calls
+        new, found = checks.whole(config), list(power.states(before, calls, stand.home))
+        faults = []
+        for number, state in enumerate(chosen := spread(found, STATES)):
+            put(state, stand.home)
+            where = f"after call {state.after}"
+            faults += checks.faults(where, lambda: is_one_of(checks.whole(config), old, new))
+            if number % HEALED == 0:
+                faults += checks.faults(where, lambda: is_healed(eve))
+        tell("power cut", f"{scenario.name} (of {len(found):,} states)", len(calls), len(chosen), len(faults))
+    assert faults == []
+
+
+def put(state: State, home: Path) -> None:
+    for path in home.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    home.rmdir()
+    state.disk.write(home)
+
+
+def is_one_of(live: object, *allowed: object) -> None:
+    assert live in allowed, f"{live} is live, and neither of {allowed}"
+
+
+def is_healed(eve: Eve) -> None:
+    eve.again()
+    found = checks.result(eve.stand.project.config())
+    assert found in eve.results, checks.difference(eve.results[0], found)
