@@ -119,13 +119,13 @@ def states(before: Disk, trace: Sequence[Call], root: Path) -> Iterator[State]:
     """Each state once; `trace` are the calls below `root` in their order, with the data they wrote."""
     now, sure = before.copy(), before.copy()
     waiting: list[Step] = []
-    seen: set[str] = set()
+    seen: set[tuple[int, bool]] = set()
     for number, call in enumerate([None, *trace]):
         if call is not None:
             waiting = _happened(call, root, now, sure, waiting)
         for disk in _possible(sure, waiting):
-            if (key := _told(disk, 0)) + str(number == len(trace)) not in seen:
-                seen.add(key + str(number == len(trace)))
+            if (key := (_told(disk, 0), number == len(trace))) not in seen:
+                seen.add(key)
                 yield State(number, disk)
 
 
@@ -201,10 +201,9 @@ def _possible(sure: Disk, waiting: Sequence[Step]) -> Iterator[Disk]:
             yield disk
 
 
-def _told(disk: Disk, number: int) -> str:
+def _told(disk: Disk, number: int) -> int:
+    """A hash of what lies below a node; that of bytes is worked out once, copies share it."""
     node = disk.nodes[number]
     if node.entries is None:
-        return f"{node.target!r}{node.content!r}"
-    return (
-        "{" + ",".join(f"{name!r}:{_told(disk, below)}" for name, below in sorted(node.entries.items())) + "}"
-    )
+        return hash((node.target, node.content))
+    return hash(tuple(sorted((name, _told(disk, below)) for name, below in node.entries.items())))

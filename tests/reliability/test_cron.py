@@ -25,6 +25,7 @@ set -e
 mount -t tmpfs none /var/spool/cron
 mkdir -m 1730 /var/spool/cron/crontabs
 mount -t tmpfs none /run
+mount -t tmpfs none /dev/shm
 mkdir -p "$MAIL/upper" "$MAIL/work"
 mount -t overlay overlay -o "lowerdir=/usr/sbin,upperdir=$MAIL/upper,workdir=$MAIL/work" /usr/sbin
 printf '#!/bin/sh\\ncat >> "%s/mails"\\n' "$MAIL" > /usr/sbin/sendmail
