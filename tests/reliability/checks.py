@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +75,6 @@ def left_behind(config: Config) -> list[str]:
     return sorted(str(path.relative_to(config.home)) for path in (*found, *beside))
 
 
-def published(database: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """How many rows each table for BI tools has for each client or place in it, runs and times aside."""
-    with closing(sqlite3.connect(database)) as connection:
-        names = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
-        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchall() for name in sorted(names)}
-
-
 def faults(where: str, look: Callable[[], object]) -> list[str]:
     """What is wrong with what is looked at, as a sentence with the place; nothing where all is well."""
     try:
@@ -127,7 +116,7 @@ def _released(release: releases.Release) -> dict[str, Any]:
 
 
 def _watched(config: Config, live: str | None) -> dict[str, Any]:
-    """How many rows and labels were counted, and up to where, for the live release and the one before it."""
+    """How many rows and labels of the live release were counted."""
     memory = monitor.read(config.monitor)
     counted = {"rows": 0, "labels": 0, "tried": 0}
     record = memory.records.get(live or "")

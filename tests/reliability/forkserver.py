@@ -31,8 +31,8 @@ def serve() -> None:
         _, status = os.waitpid(child, os.WUNTRACED)
         while os.WIFSTOPPED(status):
             _answer({"stopped": True})
-            sys.stdin.readline()
-            os.kill(child, signal.SIGCONT)
+            ends = json.loads(sys.stdin.readline()).get("end")
+            os.kill(child, signal.SIGKILL if ends else signal.SIGCONT)
             _, status = os.waitpid(child, os.WUNTRACED)
         _answer({"status": os.waitstatus_to_exitcode(status)})
 

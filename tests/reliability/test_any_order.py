@@ -22,7 +22,7 @@ from tests.reliability.conftest import Tell
 from tests.reliability.scenarios import Stand
 
 ROWS = 24
-EXAMPLES, STEPS = (14, 16) if ALL else (4, 8)
+EXAMPLES, STEPS = (14, 16) if ALL else (2, 8)
 
 
 class Life(RuleBasedStateMachine):

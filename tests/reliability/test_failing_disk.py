@@ -36,7 +36,7 @@ def test_a_fault_at_any_call_is_told_and_a_re_run_heals(
         for name, fault in FAULTS.items():
             stand.shelf.restore(eve.before)
             calls = eve.attempt(Fault(kinds=fault.kinds)).calls
-            points = spread(range(1, len(calls) + 1), POINTS[scenario] if ALL else 8)
+            points = spread(range(1, len(calls) + 1), POINTS[scenario] if ALL else 5)
             faults = [each for point in points for each in failing(eve, fault.at(point))]
             tell(name, scenario.name, len(calls), len(points), len(faults))
             found += faults

@@ -20,7 +20,7 @@ from tests.reliability.scenarios import SCRIPTS, Eve, Scenario
 CALL = "tests.reliability.writers:main"
 SOUND = "as it is"
 OLD, NEW, AGAIN = "old", "new", "again"
-STATES, HEALED = (600, 8) if ALL else (40, 10)
+STATES, HEALED = (600, 8) if ALL else (24, 12)
 
 
 @pytest.fixture
