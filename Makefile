@@ -23,7 +23,7 @@ endif
 
 .PHONY: help
 help: ## list the targets (what make alone does)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: .venv/.runtime ## make the environment in .venv, as far as it is not made yet
@@ -37,6 +37,10 @@ run: setup ## run the pipeline once on the data in sourcedata/, and say where th
 .PHONY: test
 test: .venv/.dev ## run the tests; ARGS="-k cron" runs some of them
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
+
+.PHONY: test-reliability
+test-reliability: .venv/.dev ## try every crash point, full disk and power cut; make test tries a selection of them
+	@RELIABILITY=all $(VENV_PYTHON) -m pytest -n auto --dist worksteal tests/reliability $(ARGS)
 
 .PHONY: serve
 serve: setup ## start the API

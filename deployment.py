@@ -2,7 +2,7 @@
 
 Reads   trainedmodel.pkl, model.json, scorecard.json, reference.json (training), scores.json, latestscore.txt,
         modelcard.md (scoring)
-Writes  production_deployment/: releases/<id>/, current, previous and the fixed links
+Writes  production_deployment/: releases/<id>/, current, previous, rolledback and the fixed links
 
 Example: python deployment.py
          python deployment.py --list
@@ -32,6 +32,7 @@ NOTE = """This folder holds the releases of the attrition-risk model. deployment
 
 current    is the live release: read `current` once, then every file below what it names
 previous   is the release before it, where `python deployment.py --rollback` goes
+rolledback is the release that was rolled back last, once there was one
 releases/  holds every kept release; a release is never changed, its manifest.json has the sha256 of each file
            and is signed
 
@@ -109,7 +110,9 @@ def deploy(config: Config, reason: str) -> Deployed:
     }
     edition = publisher.publish(shelf, fill, facts)
     files.write_text(config.deployment_note, NOTE)
-    gone = publisher.forget(shelf, config.settings.deployment.keep)
+    # a release that a killed run never made live has a number too, and must not push the parent out
+    pinned = frozenset([edition.parent] if edition.parent else [])
+    gone = publisher.forget(shelf, config.settings.deployment.keep, pinned)
     log.info("forgotten releases: %s", ", ".join(gone) or "none")
     return Deployed(edition.id, edition.parent, "deployed")
 
@@ -126,6 +129,8 @@ def rollback(config: Config) -> Deployed:
     earlier = releases.by_id(config, live.edition.parent)
     publisher.verify(shelf, earlier.edition)
     if not config.dry_run:
+        # first: what a person has rolled back must not be made again, whatever happens in between
+        files.point_link(config.rolled_back, f"{shelf.kind}/{live.id}")
         publisher.make_current(shelf, earlier.edition)
     return Deployed(earlier.id, earlier.edition.parent, "rolled back")
 

@@ -10,7 +10,6 @@ Example: python ingestion.py --json
 
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -220,8 +219,6 @@ def bench(config: Config, contract: Contract, last: Last, again: bool) -> Iterat
     root = None if config.dry_run else config.ingested_folder
     if root:
         root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob(".work-*"):
-            shutil.rmtree(left)
     settings = config.settings.ingestion
     with tempfile.TemporaryDirectory(prefix=".work-", dir=root) as work:
         folder = Path(work)

@@ -447,8 +447,10 @@ def failures(config: Config) -> Iterator[Finding]:
 
 
 def forget(reports: Path, keep: int) -> list[str]:
-    """Remove the reports of the oldest runs; returns their names."""
+    """Remove the reports of the oldest runs, and the drafts of killed ones; returns the runs' names."""
     folders = [folder for folder in reports.iterdir() if folder.is_dir()]
+    for folder in folders:
+        files.sweep(folder)
     runs = sorted(folders, key=lambda folder: (folder.stat().st_mtime_ns, folder.name))
     gone = runs[:-keep]
     for folder in gone:

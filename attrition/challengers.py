@@ -61,8 +61,10 @@ def reason_against(config: Config, contract: Contract, what: News) -> str | None
             return f"A challenger trained on the same data was refused ({refusal.at}): {refusal.reason}"
     if what.live is None:
         return None
+    # what is newer than both was never live: a killed run left it
+    rolled_back = range(what.live.edition.sequence + 1, releases.rolled_back(config) + 1)
     for edition in publisher.editions(releases.shelf(config)):
-        if edition.sequence > what.live.edition.sequence and now.is_trained_like(edition.manifest):
+        if edition.sequence in rolled_back and now.is_trained_like(edition.manifest):
             return f"Release {edition.id}, trained on the same data, was rolled back: it is not made again."
     most = config.settings.retraining.most_per_day
     if memory.trainings_today(stage.now()) >= most:

@@ -128,6 +128,7 @@ class Config:
     live_ingested_files = Kept("deployment", "deployment_folder", "ingestedfiles.txt")
     current = Kept("deployment", "deployment_folder", "current")
     previous = Kept("deployment", "deployment_folder", "previous")
+    rolled_back = Kept("deployment", "deployment_folder", "rolledback")
     deployment_note = Kept("deployment", "deployment_folder", "README.txt")
 
     diagnostics = Kept("diagnostics", "model_folder", "diagnostics.json")

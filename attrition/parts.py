@@ -169,14 +169,20 @@ class Reading:
     folder: Path
 
     def direct(self) -> Part | None:
-        """None where DuckDB may have read the file otherwise than the csv module would."""
+        """None where DuckDB may have read the file otherwise than the csv module would, or gives up on it."""
+        import duckdb
+
         source = (
             f"read_csv('/proc/self/fd/{self.descriptor}', {DIALECT}, header=true, columns={self._types()}, "
             f"max_line_size={sources.LONGEST_FIELD}, ignore_errors=true, store_rejects=true, "
             "rejects_table='unfit', rejects_scan='scanned')"
         )
         self.connection.execute("DROP TABLE IF EXISTS unfit; DROP TABLE IF EXISTS scanned")
-        rows, accepted = self._typed(source, self._columns(), self.survey.marks)
+        try:
+            rows, accepted = self._typed(source, self._columns(), self.survey.marks)
+        except duckdb.InvalidInputException:
+            # a carriage return inside a line, for one
+            return None
         kinds = ", ".join(columnar.literal(kind) for kind in SIMPLE_REJECTS)
         ragged, first, simple = self.connection.execute(
             f"SELECT count(DISTINCT line), min(line), bool_and(error_type IN ({kinds})) FROM unfit"

@@ -73,6 +73,12 @@ def by_id(config: Config, release_id: str) -> Release:
     return Release(place, publisher.read(place, release_id))
 
 
+def rolled_back(config: Config) -> int:
+    """Number of the release that was rolled back last; 0 where none ever was."""
+    link = config.rolled_back
+    return publisher.edition_sequence(link.readlink().name) if link.is_symlink() else 0
+
+
 def kept(config: Config) -> list[str]:
     """Ids of every release that is kept, oldest first."""
     return [edition.id for edition in publisher.editions(shelf(config))]

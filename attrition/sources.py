@@ -143,12 +143,25 @@ def opened(found: Found) -> Iterator[int]:
         try:
             yield descriptor
         except OSError as error:
-            if error.errno != errno.EIO:
+            # where it can be read, the disk failed under what was made of it
+            if error.errno != errno.EIO or _can_be_read(descriptor):
                 raise
             raise Unreadable("cannot_read", f"it cannot be read ({error.strerror})") from None
         check(found)
     finally:
         os.close(descriptor)
+
+
+def _can_be_read(descriptor: int) -> bool:
+    """Whether all of a file can be read, in either way in which it is read."""
+    at = os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        while piece := os.read(descriptor, PIECE):
+            os.pread(descriptor, len(piece), at)
+            at += len(piece)
+    except OSError:
+        return False
+    return True
 
 
 def check(found: Found) -> None:

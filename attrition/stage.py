@@ -9,10 +9,12 @@ it all. Only our own errors and faults of the machine become a sentence; a bug k
 
 import argparse
 import dataclasses
+import glob
 import json
 import logging
 import logging.handlers
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -122,6 +124,17 @@ def step(config: Config, stage: str, run: Callable[[Config], R]) -> R:
     return result
 
 
+def sweep(config: Config) -> None:
+    """Remove what killed runs left: drafts of files and of editions, and folders they worked in."""
+    for folder in (config.model_folder, config.ingested_folder, config.deployment_folder):
+        files.sweep(folder)
+        for left in (*folder.glob(".draft-*"), *folder.glob(".work-*")):
+            shutil.rmtree(left)
+    # its own stamp's alone: beside it another pipeline may be at work on another's
+    for draft in config.home.glob(f".{glob.escape(config.stamp.name)}.*.tmp"):
+        draft.unlink(missing_ok=True)
+
+
 def now() -> str:
     """UTC to the second, with a Z."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -139,7 +152,7 @@ def _run(stage: str, action: Action, around: "Around", options: argparse.Namespa
         with _logging(None, options):
             return around(configured, stage, action.run)
     with _logging(configured.log, options), files.lock(configured.pipeline_lock):
-        files.sweep(configured.model_folder)
+        sweep(configured)
         return around(configured, stage, action.run)
 
 

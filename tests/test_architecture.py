@@ -81,7 +81,8 @@ def owners() -> dict[str, str]:
             places.split()[0], "deployment_folder"
         )
         for name in re.findall(
-            r"[\w.]+\.\w+|current|previous|reports|refused|parts|extracts|removed", places.split(":")[-1]
+            r"[\w.]+\.\w+|current|previous|rolledback|reports|refused|parts|extracts|removed",
+            places.split(":")[-1],
         ):
             told[f"{folder}/{name}"] = writer
     return told

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,14 @@ def test_the_model_card_has_every_heading_filled_or_not_stated(trained: Project)
     assert "not causes" in sections["Limits"]
     facts = json.loads(trained.read("models/modelcard.json"))
     assert facts["contact"] == "not stated" and facts["metrics"]["f1"]["value"] > 0
+
+
+def test_a_release_that_a_killed_run_left_does_not_push_the_parent_out(trained: Project) -> None:
+    trained.configure(deployment={"keep": 1})
+    first = trained.json("deployment.py")["release"]
+    orphan = trained.home / "production_deployment/releases/000002-0badcafe"
+    shutil.copytree(trained.home / "production_deployment/releases" / first, orphan)
+    for folder in orphan.parent.iterdir():
+        os.utime(folder, (1, 1))
+    assert trained.json("deployment.py", "--force")["previous"] == first
+    assert trained.json("deployment.py", "--rollback")["release"] == first

@@ -411,6 +411,26 @@ def test_a_rollback_by_hand_is_honoured(fed: Project) -> None:
     assert fed.json("fullprocess.py")["promoted"]
 
 
+def test_a_release_that_a_killed_run_did_not_make_live_is_made_again(fed: Project) -> None:
+    tick(fed)
+    fed.dataset("b.csv", classic_rows(900, start=2000, turned=True))
+    script = (
+        "import os, signal, sys, fullprocess; from attrition import publisher\n"
+        "commit = publisher.make_current\n"
+        "def commit_or_die(shelf, *rest, **more):\n"
+        "    if shelf.kind == 'releases': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    commit(shelf, *rest, **more)\n"
+        "publisher.make_current = commit_or_die\n"
+        "sys.argv = ['fullprocess.py', '--config', sys.argv[1]]\n"
+        "sys.exit(fullprocess.main())"
+    )
+    died = subprocess.run([sys.executable, "-c", script, str(fed.home / "config.json")], cwd=CHECKOUT)
+    assert died.returncode == -signal.SIGKILL
+    assert len(list((fed.home / "production_deployment/releases").iterdir())) == 2
+    assert fed.json("fullprocess.py")["promoted"]
+    assert live(fed).startswith("000003-")
+
+
 def test_another_clients_section_gives_a_new_release(fed: Project) -> None:
     tick(fed)
     before = live(fed)

@@ -8,7 +8,7 @@ import pytest
 
 from attrition import __version__, files
 from attrition.errors import EXIT_STATUSES
-from tests.projects import CHECKOUT, Project
+from tests.projects import CHECKOUT, Project, classic_rows
 
 STAGES = (
     "ingestion",
@@ -159,3 +159,22 @@ def test_the_log_that_cannot_be_written_does_not_fail_the_run(filled: Project) -
 
 def test_every_exit_status_has_a_meaning() -> None:
     assert sorted(EXIT_STATUSES) == list(range(8))
+
+
+def test_what_killed_runs_left_is_removed_at_the_door_and_nothing_else(project: Project) -> None:
+    project.dataset("a.csv", classic_rows(20))
+    assert project.run("ingestion.py").returncode == 0
+    left = [
+        project.write("models/.scores.json.0badcafe.tmp", "half"),
+        project.write("ingesteddata/.previous.0badcafe.tmp", "half"),
+        project.write("ingesteddata/.work-0badcafe/rows.csv", "half").parent,
+        project.write("production_deployment/.draft-removed-000001-0badcafe/manifest.json", "half").parent,
+        project.write("..config.json.stamp.0badcafe.tmp", "half"),
+    ]
+    others = [
+        project.write("..config.json.practice.stamp.0badcafe.tmp", "at work beside"),
+        project.write(".draft.tmp", "a person's"),
+    ]
+    assert project.run("ingestion.py").returncode == 0
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in others if not path.exists()] == []
