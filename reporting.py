@@ -41,6 +41,7 @@ from attrition import (
     trends,
 )
 from attrition import contract as contracts
+from attrition.album import Album
 from attrition.changes import Since
 from attrition.config import PROJECT, Config
 from attrition.errors import DataError, ReleaseError, UsageError
@@ -110,12 +111,14 @@ class Compared(Since):
 def run(config: Config) -> Reported:
     book = plays.load(config.plays)
     release, generation = releases.require_live(config), generations.require_current(config)
-    facts = gather(config, release, generation, book)
+    album = Album(config.pictures)
+    facts = gather(config, release, generation, book, album)
     contents = draw(config, facts)
     folder = _free_folder(config.reports / config.run)
     written = {**{folder / path.name: data for path, data in contents.items()}, **contents}
     # last: a list that a killed run did not finish is none that a person has seen
     written[folder / keptlists.NAME] = facts.kept_list
+    written[config.pictures] = album.kept()
     if not config.dry_run:
         for path, data in written.items():
             files.write_bytes(path, data)
@@ -158,9 +161,17 @@ def _some(clients: Sequence[str]) -> str:
     return f"{len(clients):,} ({', '.join(clients[:NAMED])}{more})"
 
 
-def gather(config: Config, release: Release, generation: Edition, book: Plays | None = None) -> Facts:
-    """Everything the report is about, read once."""
+def gather(
+    config: Config,
+    release: Release,
+    generation: Edition,
+    book: Plays | None = None,
+    album: Album | None = None,
+) -> Facts:
+    """Everything the report is about, read once; what the album has is not drawn again."""
     from attrition import scorecard
+
+    album = album or Album()
 
     card, at, clients = scorecard.load(release.read("scorecard.json")), stage.now(), config.clients
     table = generations.table(contracts.compiled(clients), generation)
@@ -219,9 +230,9 @@ def gather(config: Config, release: Release, generation: Edition, book: Plays | 
             clients, entries, short, table, kept.next_number, release.id, card.threshold, at
         ),
         pictures={
-            **of_scores(scores),
-            **of_the_model(model, typical),
-            **of_the_runs(past, runs, courses, columns),
+            **of_scores(album, scores),
+            **of_the_model(album, model, typical),
+            **of_the_runs(album, past, runs, courses, columns),
         },
         findings=sorted(found, key=lambda finding: sections.LEVELS.index(finding.level)),
         commands=[(config.command(command), meaning) for command, meaning in COMMANDS.items()],
@@ -236,10 +247,9 @@ def draw(config: Config, facts: Facts) -> dict[Path, bytes]:
         config.risk_list: listfiles.export(facts.clients, facts.entries),
         config.short_list: listfiles.short_export(facts.clients, facts.short),
     }
-    matrix = plots.confusion_matrix(facts.scores["confusion"], facts.scores["threshold"])
     told, page = told_and_drawn(facts)
     return {
-        config.confusion_matrix: plots.png(matrix),
+        config.confusion_matrix: facts.pictures["confusion"].printed,
         # the name of a dataset need not be UTF-8, a list that people open must be
         **{path: tables.export_columns(*table).encode("utf-8", "replace") for path, table in lists.items()},
         config.risk_facts: files.as_json(list_facts(facts)).encode("utf-8", "replace"),
@@ -318,19 +328,20 @@ def _row_of(place: Path, id_column: str, client: str) -> dict[str, str]:
         return next(dict(zip(header, row, strict=True)) for row in rows if row[at] == cell)
 
 
-def of_scores(scores: Mapping[str, Any]) -> dict[str, Picture]:
+def of_scores(album: Album, scores: Mapping[str, Any]) -> dict[str, Picture]:
     """How far to trust the model, as pictures by name; those left out of which nothing is known."""
     confusion, threshold = scores["confusion"], scores["threshold"]
-    drawn = {"confusion": plots.confusion_picture(confusion, threshold)}
+    drawn = {"confusion": album.of(plots.confusion_picture, confusion, threshold)}
     if (curve := scores.get("precision_recall")) and (average := scores["figures"]["pr_auc"]):
         rate = scores["left"] / scores["rows"]
-        drawn["precision_recall"] = plots.precision_recall_picture(curve, average["value"], rate, confusion)
+        shown = (curve, average["value"], rate, confusion)
+        drawn["precision_recall"] = album.of(plots.precision_recall_picture, *shown)
     if counts := scores.get("distribution"):
-        drawn["distribution"] = plots.distribution_picture(counts, threshold)
+        drawn["distribution"] = album.of(plots.distribution_picture, counts, threshold)
     if bins := scores["calibration"]:
-        drawn["calibration"] = plots.calibration_picture(bins)
+        drawn["calibration"] = album.of(plots.calibration_picture, bins)
     if (deciles := scores.get("deciles", [])) and all(each["lift"] for each in deciles):
-        drawn["lift"] = plots.lift_picture(deciles)
+        drawn["lift"] = album.of(plots.lift_picture, deciles)
     return drawn
 
 
@@ -342,15 +353,18 @@ def courses_of_runs(config: Config) -> tuple[list[Course], list[Finding]]:
         return [], [Finding("look", f"The course of the runs is not shown. {fault}")]
 
 
-def of_the_model(model: Mapping[str, Any], typical: Mapping[str, float | str | None]) -> dict[str, Picture]:
+def of_the_model(
+    album: Album, model: Mapping[str, Any], typical: Mapping[str, float | str | None]
+) -> dict[str, Picture]:
     """What the model looks at; nothing where it looks at no column, or has no facts about it."""
     features = model.get("importance", [])
     if not any(each["mean_effect"] for each in features):
         return {}
-    return {"reasons": plots.reasons_picture(features, model.get("shapes", []), typical)}
+    return {"reasons": album.of(plots.reasons_picture, features, model.get("shapes", []), typical)}
 
 
 def of_the_runs(
+    album: Album,
     past: trends.Past,
     runs: Mapping[str, Sequence[tuple[str, float]]],
     courses: Sequence[Course],
@@ -359,10 +373,10 @@ def of_the_runs(
     """All runs as a trend, or the last ones while there are too few days; and the columns of new rows."""
     ingested = [asdict(run) for run in past.ingestions] if len(past.ingestions) >= RUNS_OF_A_TREND else []
     long = {stage: times for stage, times in runs.items() if len(times) >= RUNS_OF_A_TREND}
-    drawn = {"trend": plots.trend_picture(ingested, long)} if ingested or long else {}
+    drawn = {"trend": album.of(plots.trend_picture, ingested, long)} if ingested or long else {}
     if max((len(course.periods) for course in courses), default=0) >= RUNS_OF_A_TREND:
-        drawn = {"trend": plots.courses_picture(courses)}
-    return {**drawn, "drift": plots.drift_picture(columns)} if columns else drawn
+        drawn = {"trend": album.of(plots.courses_picture, courses)}
+    return {**drawn, "drift": album.of(plots.drift_picture, columns)} if columns else drawn
 
 
 def stage_runs(history: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, float]]]:

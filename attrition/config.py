@@ -134,6 +134,7 @@ class Config:
     diagnostics = Kept("diagnostics", "model_folder", "diagnostics.json")
     packages = Kept("diagnostics", "model_folder", "packages.json")
 
+    pictures = Kept("reporting", "model_folder", "pictures.json")
     confusion_matrix = Kept("reporting", "model_folder", "confusionmatrix.png")
     report = Kept("reporting", "model_folder", "report.html")
     report_pdf = Kept("reporting", "model_folder", "report.pdf")

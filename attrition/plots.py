@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 # an SVG of many points can outgrow the picture of it
 LARGEST_SVG = 150_000
-PNG_DPI = 150
 # on paper, where a figure is some 9 cm wide
-PRINT_DPI = 130
+PNG_DPI = 130
 # roles of colours: what is drawn, and what a reader with a dark screen sees instead
 INK, MUTED, LINE, ACCENT, SECOND = "#1d2530", "#566070", "#d5dae1", "#2f5f8f", "#a8520a"
 DARK = {INK: "#e6e9ee", MUTED: "#a3adba", LINE: "#3a4350", ACCENT: "#7fb2e5", SECOND: "#f0a35c"}
@@ -677,10 +676,10 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     return (middle - half) / (1 + Z95**2 / count), (middle + half) / (1 + Z95**2 / count)
 
 
-def png(figure: "Figure", dpi: int = PNG_DPI) -> bytes:
+def png(figure: "Figure") -> bytes:
     stream = BytesIO()
     with _any_alphabet():
-        figure.savefig(stream, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
     return stream.getvalue()
 
 
@@ -703,7 +702,7 @@ def picture(figure: "Figure", alt: str, reading: str) -> Picture:
     drawn, kind = svg(figure), "svg+xml"
     # its places are found: the second drawing need not look for them again
     figure.set_layout_engine("none")
-    printed = png(figure, PRINT_DPI)
+    printed = png(figure)
     if len(drawn) > LARGEST_SVG:
         drawn, kind = printed, "png"
     return Picture(f"data:image/{kind};base64,{base64.b64encode(drawn).decode()}", alt, reading, printed)

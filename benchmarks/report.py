@@ -54,7 +54,9 @@ def _costs(home: Path) -> dict[str, float]:
 def _plots(facts: Any) -> None:
     """The same plots, each as an SVG for the screen and a PNG for paper."""
     import reporting
+    from attrition.album import Album
 
-    reporting.of_scores(facts.scores)
-    reporting.of_the_model(facts.model, facts.typical)
-    reporting.of_the_runs(facts.past, facts.stage_runs, facts.courses, facts.columns)
+    album = Album()
+    reporting.of_scores(album, facts.scores)
+    reporting.of_the_model(album, facts.model, facts.typical)
+    reporting.of_the_runs(album, facts.past, facts.stage_runs, facts.courses, facts.columns)
