@@ -35,7 +35,7 @@ run: setup ## run the pipeline once on the data in sourcedata/, and say where th
 	print(f"The report:    {c.report}\nThe risk list: {c.risk_list}\nThe API:       make serve")'
 
 .PHONY: test
-test: .venv/.dev ## run the tests; ARGS="-k cron" runs some of them
+test: .venv/.dev .venv/.cluster ## run the tests; ARGS="-k cron" runs some of them
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: serve
@@ -65,7 +65,11 @@ bench: .venv/.bench ## measure models, speed and memory; ARGS="models" measures 
 lock: .venv/.dev ## make requirements*.txt from requirements*.in; UPGRADE=yes takes the newest releases
 	@$(LOCK) --output-file requirements.txt requirements.in
 	@$(LOCK) --output-file requirements-dev.txt requirements-dev.in
+	@$(LOCK) --output-file requirements-cluster.txt requirements-cluster.in
 	@$(LOCK) --output-file requirements-bench.txt requirements-bench.in
+
+.PHONY: cluster
+cluster: .venv/.cluster ## install what a scheduler and workers of dask need, and what speaks to them
 
 .PHONY: cron
 cron: setup ## put the line of cronjob.txt into your crontab
@@ -122,6 +126,9 @@ endef
 	$(INSTALL)
 
 .venv/.dev: requirements-dev.txt .venv/.runtime
+	$(INSTALL)
+
+.venv/.cluster: requirements-cluster.txt .venv/.runtime
 	$(INSTALL)
 
 .venv/.bench: requirements-bench.txt .venv/.runtime
