@@ -37,7 +37,7 @@ REACH_SECONDS = 10.0
 LOST_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 # with other versions of these the digits of a model may differ
-PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "interpret-core", "joblib")
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "interpret-core", "joblib", "distributed")
 SERIAL = 'or set parallel.backend to "serial"'
 
 
@@ -98,6 +98,8 @@ def reached(address: str) -> Iterator["Client"]:
         raise ConfigError(
             f'parallel.backend is "dask", and its packages are not installed. Run: make cluster, {SERIAL}'
         ) from None
+    # what it would tell of a lost connection, with tracebacks, is told by the sentences below
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(address, timeout=REACH_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as fault:
@@ -109,7 +111,8 @@ def reached(address: str) -> Iterator["Client"]:
         _admit(client, address)
         yield client
     finally:
-        client.close(timeout=REACH_SECONDS)
+        with suppress(OSError):
+            client.close(timeout=REACH_SECONDS)
 
 
 def _admit(client: "Client", address: str) -> None:

@@ -5,6 +5,9 @@ the same to the last bit. A new kind is a line in KINDS. joblib is imported wher
 """
 
 import logging
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,8 +23,11 @@ Shared = TypeVar("Shared")
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
+# a second of scoring, or several where there are trees: what it costs to start workers
+ROWS_WORTH_SENDING = 500_000
 # a process with nothing to do ends after so many seconds, and with the script at the latest
 IDLE_SECONDS = 10
+LOOK_SECONDS = 1.0
 
 
 class Crew(Protocol):
@@ -73,6 +79,8 @@ class Processes:
             max_nbytes=None,
             inner_max_num_threads=1,
             idle_worker_timeout=IDLE_SECONDS,
+            initializer=_follow,
+            initargs=(os.getpid(),),
         )
         waiting, given = iter(units), deque[Unit]()
         try:
@@ -84,6 +92,20 @@ class Processes:
                 "what is missing is done by this process alone. Fewer workers need less memory."
             )
             yield from HERE.results(work, shared, chain(list(given), waiting))
+
+
+def _follow(parent: int) -> None:
+    """In a worker: end with the process that started it.
+
+    Killed, that one reads no results any more, and a worker would wait for ever to hand over a large one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _noted(units: Iterable[Unit], given: deque[Unit]) -> Iterator[Unit]:
@@ -98,6 +120,11 @@ def crew(settings: Parallel) -> AbstractContextManager[Crew]:
     ConfigError where a cluster cannot be used: it is out of reach, has no workers, or has other versions.
     """
     return KINDS[settings.backend](settings)
+
+
+def crew_for(rows: int, settings: Parallel) -> AbstractContextManager[Crew]:
+    """Who scores so many rows: this process, where giving them away would cost more than it saves."""
+    return crew(settings if rows >= ROWS_WORTH_SENDING else Parallel())
 
 
 def require(settings: Parallel) -> None:

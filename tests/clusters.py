@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +30,7 @@ class Cluster:
 
     folder: Path
     address: str
-    options: Sequence[str] = ()
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str]
     scheduler: "subprocess.Popen[bytes] | None" = None
     workers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
@@ -60,7 +59,7 @@ class Cluster:
     def _program(
         self, program: str, *arguments: str, log: str = "", code: Path = CHECKOUT
     ) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", PROGRAMS[program], *arguments, "--no-dashboard", *self.options]
+        command = [sys.executable, "-m", PROGRAMS[program], *arguments, "--no-dashboard"]
         environment = {**os.environ, "PYTHONPATH": str(code), **self.environment}
         with (self.folder / f"{log or program}.log").open("ab") as told:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=told, stderr=told)
@@ -76,11 +75,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(folder: Path, workers: int = 2) -> Iterator[Cluster]:
+def running(
+    folder: Path, workers: int = 2, protocol: str = "tcp", environment: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
     """A started cluster, or the test is skipped (with CI=true: fails)."""
     installed()
     folder.mkdir(exist_ok=True)
-    cluster = Cluster(folder, f"tcp://127.0.0.1:{_free_port()}")
+    cluster = Cluster(folder, f"{protocol}://127.0.0.1:{_free_port()}", environment or {})
     try:
         cluster.start(workers)
         yield cluster

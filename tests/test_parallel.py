@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
+import deployment
+import diagnostics
 import scoring
 import training
-from attrition import cluster, files, parallel
+from attrition import cluster, files, parallel, proof, scorecard
 from attrition.config import Config
 from attrition.errors import ClusterError, ConfigError
 from attrition.settings import Parallel
-from tests import clusters
+from tests import clusters, receivers
 from tests.clusters import Cluster
-from tests.projects import CHECKOUT, Project
+from tests.projects import CHECKOUT, Project, classic_rows
+from tests.test_scorecard import carded, fitted
 from tests.test_training import ingested, simulated
 
 SECONDS = 60
@@ -138,6 +141,25 @@ def test_a_cluster_that_is_lost_half_way_ends_the_run_with_a_sentence_and_change
     assert not config.trained_model.exists() and not config.model_description.exists()
 
 
+def test_a_cluster_is_reached_by_tls_where_the_certificates_are_named(
+    project: Project, by_one_process: dict[str, Any], tmp_path: Path
+) -> None:
+    clusters.installed()
+    certificate = str(receivers.certificate(tmp_path))
+    tls = "DASK_DISTRIBUTED__COMM__TLS__"
+    named = {f"{tls}CA_FILE": str(tmp_path / "public.pem")}
+    for whose in ("SCHEDULER", "WORKER", "CLIENT"):
+        named |= {f"{tls}{whose}__CERT": certificate, f"{tls}{whose}__KEY": certificate}
+    with clusters.running(tmp_path / "cluster", protocol="tls", environment=named) as started:
+        config = ingested(project, simulated(300), training=TRAINING, parallel=settings("dask", started))
+        stranger = project.run("training.py")
+        assert stranger.returncode == 3
+        assert f"no scheduler of dask answers at {started.address}" in stranger.stderr
+        done = project.run("training.py", env=named)
+    assert done.returncode == 0, done.stderr
+    assert config.trained_model.read_bytes() == by_one_process["trainedmodel.pkl"]
+
+
 # --- what cannot be used is refused before any work -------------------------------------------------------
 
 
@@ -147,6 +169,20 @@ def test_an_address_where_nobody_answers_is_refused_before_any_work(project: Pro
     answer = project.json("training.py", status=3)
     assert "no scheduler of dask answers at tcp://127.0.0.1:9" in answer["sentence"]
     assert 'set parallel.backend to "serial"' in answer["sentence"]
+
+
+def test_a_tick_whose_cluster_is_gone_fails_and_counts_no_training(project: Project) -> None:
+    clusters.installed()
+    project.dataset("a.csv", classic_rows(120))
+    project.dataset("test.csv", classic_rows(60, start=1000), folder="testdata")
+    project.configure(parallel={"backend": "dask", "address": "tcp://127.0.0.1:9"})
+    answer = project.json("fullprocess.py", status=3)
+    assert "no scheduler of dask answers" in answer["sentence"]
+    assert project.history("training") == []
+    assert not project.config().monitor.exists()
+    # once it is given up, the next tick does what is left
+    project.configure(parallel={"backend": "serial"})
+    assert project.json("fullprocess.py")["promoted"]
 
 
 def refusal(started: Cluster) -> str:
@@ -177,6 +213,7 @@ def test_workers_that_compute_otherwise_are_refused_one_by_one(
 
 
 def test_a_worker_that_came_later_and_differs_does_no_work() -> None:
+    clusters.installed()
     mine = cluster.here()
     assert cluster._there(tuple(mine.items()), slowly, 0.0, 7) == 7
     others = {**mine, "numpy": "1.0"}
@@ -235,6 +272,51 @@ def test_results_come_in_the_order_of_the_units_whichever_is_ready_first(crew_se
         assert list(crew.results(slow_at_first, 0, [])) == []
 
 
+@pytest.mark.parametrize("name", ["logistic_log", "ebm_pairs", "boosting"])
+def test_a_table_scored_in_parts_has_the_bits_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, crew_settings: Parallel, name: str
+) -> None:
+    card = carded(fitted(name))
+    rows = proof.adversarial(card, 1003, seed=2)
+    whole = card._log_odds(rows)
+    assert len(set(whole.tolist())) > 100
+    with parallel.crew(crew_settings) as crew:
+        for part in (97, 64, 1002):
+            monkeypatch.setattr(scorecard, "PART", part)
+            assert card.log_odds(rows).tobytes() == whole.tobytes()
+            assert card.log_odds(rows, crew).tobytes() == whole.tobytes()
+            assert card.probability(rows, crew).tobytes() == card.probability(rows).tobytes()
+
+
+def test_few_rows_are_not_worth_a_cluster_and_many_are() -> None:
+    nowhere = Parallel(backend="dask", address="tcp://127.0.0.1:9")
+    with parallel.crew_for(parallel.ROWS_WORTH_SENDING - 1, nowhere) as crew:
+        assert crew is parallel.HERE
+    with parallel.crew_for(parallel.ROWS_WORTH_SENDING, Parallel(backend="loky", workers=2)) as crew:
+        assert crew == parallel.Processes(2)
+
+
+def test_diagnostics_have_many_rows_scored_by_the_workers(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = trained(project, settings("loky"))
+    deployment.run(config)
+    alone = diagnostics.run(config).predictions
+    monkeypatch.setattr(parallel, "ROWS_WORTH_SENDING", 1)
+    monkeypatch.setattr(scorecard, "PART", 50)
+    asked: list[int] = []
+    results = parallel.Processes.results
+
+    def counted(crew: parallel.Processes, work: Any, shared: Any, units: Any) -> Any:
+        for unit, result in results(crew, work, shared, units):
+            asked.append(len(result))
+            yield unit, result
+
+    monkeypatch.setattr(parallel.Processes, "results", counted)
+    assert diagnostics.run(config).predictions == alone
+    assert asked == [50] * 6
+
+
 def faulty(shared: str, unit: int) -> int:
     if unit == 2:
         raise ArithmeticError(f"{shared} {unit}")
@@ -257,6 +339,40 @@ def test_what_a_killed_process_owes_is_done_by_this_one(caplog: pytest.LogCaptur
         found = list(crew.results(deadly, os.getpid(), iter(range(9))))
     assert found == [(unit, unit**2) for unit in range(9)]
     assert "a worker process was killed" in caplog.text
+
+
+def large(shared: int, unit: int) -> bytes:
+    return bytes(shared)
+
+
+def test_processes_end_with_the_script_that_is_killed() -> None:
+    code = (
+        "from attrition import parallel; from attrition.settings import Parallel\n"
+        "from tests.test_parallel import large\n"
+        "with parallel.crew(Parallel(backend='loky', workers=2)) as crew:\n"
+        "    for unit, _ in crew.results(large, 1_000_000, range(1_000_000)): print(unit, flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stdout=subprocess.PIPE) as script:
+        assert script.stdout and script.stdout.readline() == b"0\n"
+        workers = children(script.pid)
+        assert len(workers) >= 2
+        script.kill()
+    deadline = time.monotonic() + SECONDS
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [pid for pid in workers if alive(pid)] == []
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        # one that nobody waited for is dead too
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_unit_that_kills_every_worker_it_is_given_to_ends_the_run(tmp_path: Path) -> None:
