@@ -38,7 +38,7 @@ LOST_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 # with other versions of these the digits of a model may differ
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "interpret-core", "joblib", "distributed")
-SERIAL = 'or set parallel.backend to "serial"'
+SERIAL = 'or set parallel.backend to "serial".'
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def reached(address: str) -> Iterator["Client"]:
             f'parallel.backend is "dask", and its packages are not installed. Run: make cluster, {SERIAL}'
         ) from None
     # what it would tell of a lost connection, with tracebacks, is told by the sentences below
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(address, timeout=REACH_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as fault:
@@ -149,7 +150,9 @@ def _unfit(threads: int, answer: Any) -> str | None:
     if answer.status == "error":
         return f"cannot import this pipeline ({_in_short(answer.exception())}). {_alike()}"
     if answer.status != "finished":
-        return f"did not answer within {REACH_SECONDS:g} seconds. Look at its log, {SERIAL}"
+        return (
+            f"did not answer within {REACH_SECONDS:g} seconds: it hangs, or works for others. Wait, {SERIAL}"
+        )
     told = differences(here(), answer.result())
     return f"has {told}. {_alike()}" if told else None
 
@@ -157,7 +160,7 @@ def _unfit(threads: int, answer: Any) -> str | None:
 def _alike() -> str:
     return (
         "Start every worker in a checkout of this very version, with the packages of requirements.txt "
-        "and requirements-cluster.txt, on processors of one kind"
+        "and requirements-cluster.txt, on processors of one kind."
     )
 
 

@@ -149,6 +149,12 @@ def test_workers_that_cannot_be_found_are_refused(
     assert told in faults(project, parallel=parallel)
 
 
+def test_the_environment_alone_turns_a_cluster_off(project: Project) -> None:
+    project.configure(parallel={"backend": "dask", "address": "tls://[::1]:8786", "workers": 8})
+    off = config.load(project.home / "config.json", {"ATTRITION_PARALLEL_BACKEND": "serial"})
+    assert off.settings.parallel.backend == "serial"
+
+
 def test_opaque_models_alone_cannot_compete(project: Project) -> None:
     assert "which the others must beat" in faults(project, training={"candidates": ["boosting", "blend"]})
 
