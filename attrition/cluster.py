@@ -225,6 +225,10 @@ def _watched_backend(client: "Client", shared: Any) -> Any:
             super().__init__(client=client, scatter=[shared])
             self.open: set[Future[Any]] = set()
 
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            # for one worker joblib would do the work in this process
+            return max(2, super().effective_n_jobs(n_jobs))
+
         def submit(self, func: Any, callback: Any = None) -> Any:
             future = super().submit(func, callback)
             self.open.add(future)

@@ -375,6 +375,17 @@ def alive(pid: int) -> bool:
         return False
 
 
+def whose(shared: int, unit: int) -> int:
+    return os.getpid()
+
+
+def test_a_cluster_of_one_worker_does_the_work_too(tmp_path: Path) -> None:
+    with clusters.running(tmp_path / "cluster", workers=1) as started:
+        with parallel.crew(Parallel(backend="dask", address=started.address)) as crew:
+            found = {pid for _, pid in crew.results(whose, 0, range(3))}
+        assert found == {started.workers[0].pid}
+
+
 def test_a_unit_that_kills_every_worker_it_is_given_to_ends_the_run(tmp_path: Path) -> None:
     with clusters.running(tmp_path / "cluster", workers=5) as started:
         address = Parallel(backend="dask", address=started.address)
