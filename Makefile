@@ -35,7 +35,7 @@ run: setup ## run the pipeline once on the data in sourcedata/, and say where th
 	print(f"The report:    {c.report}\nThe risk list: {c.risk_list}\nThe API:       make serve")'
 
 .PHONY: test
-test: .venv/.dev ## run the tests; ARGS="-k cron" runs some of them
+test: .venv/.dev .venv/.cluster ## run the tests; ARGS="-k cron" runs some of them
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: test-reliability
@@ -47,7 +47,7 @@ serve: setup ## start the API
 	@$(VENV_PYTHON) -m gunicorn --config gunicorn.conf.py wsgi:app
 
 .PHONY: lint
-lint: .venv/.dev ## check format, habits and types of all code
+lint: .venv/.dev .venv/.cluster ## check format, habits and types of all code
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m mypy
@@ -69,7 +69,11 @@ bench: .venv/.bench ## measure models, speed and memory; ARGS="models" measures 
 lock: .venv/.dev ## make requirements*.txt from requirements*.in; UPGRADE=yes takes the newest releases
 	@$(LOCK) --output-file requirements.txt requirements.in
 	@$(LOCK) --output-file requirements-dev.txt requirements-dev.in
+	@$(LOCK) --output-file requirements-cluster.txt requirements-cluster.in
 	@$(LOCK) --output-file requirements-bench.txt requirements-bench.in
+
+.PHONY: cluster
+cluster: .venv/.cluster ## install what a scheduler and workers of dask need, and what speaks to them
 
 .PHONY: cron
 cron: setup ## put the line of cronjob.txt into your crontab
@@ -126,6 +130,9 @@ endef
 	$(INSTALL)
 
 .venv/.dev: requirements-dev.txt .venv/.runtime
+	$(INSTALL)
+
+.venv/.cluster: requirements-cluster.txt .venv/.runtime
 	$(INSTALL)
 
 .venv/.bench: requirements-bench.txt .venv/.runtime

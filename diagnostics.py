@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from attrition import chronicle, files, generations, ledger, monitor, packages, releases, stage
+from attrition import chronicle, files, generations, ledger, monitor, packages, parallel, releases, stage
 from attrition import contract as contracts
 from attrition.chronicle import Chronicle, Tally
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
+from attrition.parallel import Crew
 from attrition.publisher import Edition
 from attrition.releases import Release
 from attrition.settings import Clients
@@ -67,9 +68,11 @@ def run(config: Config) -> Diagnosed:
     table, release = generations.table(contract, generation), releases.live(config)
     past, now = runs(config), stage.now()
     missing = missing_percent(contract.clients, table)
+    with parallel.crew_for(len(table), config.settings.parallel) as crew:
+        predicted = predictions(release, table, crew)
     diagnosed = Diagnosed(
         rows=len(table),
-        predictions=predictions(release, table),
+        predictions=predicted,
         missing=missing_in_short(contract.clients, missing),
         summary=summary(contract.clients, table),
         missing_percent=missing,
@@ -93,10 +96,11 @@ def model_predictions(config: Config, table: "pd.DataFrame") -> "np.ndarray[Any,
     card = _card(release)
     if reason := _unfit(card, table):
         raise ReleaseError(f"{release.id}: {reason}. Run: python fullprocess.py --force")
-    return card.probability(table)
+    with parallel.crew_for(len(table), config.settings.parallel) as crew:
+        return card.probability(table, crew)
 
 
-def predictions(release: Release | None, table: "pd.DataFrame") -> dict[str, Any]:
+def predictions(release: Release | None, table: "pd.DataFrame", crew: Crew = parallel.HERE) -> dict[str, Any]:
     """How many rows the live release takes for leaving, at its threshold; or why that is not known."""
     told: dict[str, Any] = {
         "release": None,
@@ -111,7 +115,7 @@ def predictions(release: Release | None, table: "pd.DataFrame") -> dict[str, Any
     told |= {"release": release.id, "threshold": card.threshold}
     if reason := _unfit(card, table):
         return {**told, "reason": reason}
-    return {**told, "leaving": int((card.probability(table) >= card.threshold).sum())}
+    return {**told, "leaving": int((card.probability(table, crew) >= card.threshold).sum())}
 
 
 def summary(clients: Clients, table: "pd.DataFrame") -> dict[str, dict[str, float | int | None]]:

@@ -127,12 +127,13 @@ def retrain(
     import deployment
     import scoring
     import training
-    from attrition import evidence
+    from attrition import evidence, parallel
 
     if what.damage:
         log.error("a new release is made. %s", done.reason)
-    # read first: without test data nothing could be deployed, and training would be in vain
+    # first of all: without test data, or without the cluster it waits for, training would be in vain
     test_rows = scoring.read_test_rows(config, contract)
+    parallel.require(config.settings.parallel)
     challengers.begin(config)
     newer_than = what.live.facts["ingested"] if what.live and record else None
     trained = stage.step(config, "training", lambda config: training.run(config, newer_than))

@@ -12,6 +12,7 @@ Example: python training.py --json
 """
 
 import hashlib
+import io
 import json
 import pickle
 import sys
@@ -21,10 +22,22 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
-from attrition import files, generations, leaks, publisher, releases, signing, stage, thresholds, unpickling
+from attrition import (
+    files,
+    generations,
+    leaks,
+    parallel,
+    publisher,
+    releases,
+    signing,
+    stage,
+    thresholds,
+    unpickling,
+)
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError
+from attrition.parallel import Crew
 from attrition.publisher import Edition
 from attrition.settings import Clients, Risk, Training
 
@@ -33,6 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from attrition.candidates import Model
     from attrition.contest import Contest, Contestant
     from attrition.suggestions import Suggestion
 
@@ -128,6 +142,12 @@ class Labelled:
 
 def run(config: Config, newer_than: str | None = None) -> Trained:
     """`newer_than`: of the rows that came after this generation, some are held out for the comparison."""
+    # a cluster that cannot be used is told before any work
+    with parallel.crew(config.settings.parallel) as crew:
+        return train(config, newer_than, crew)
+
+
+def train(config: Config, newer_than: str | None, crew: Crew) -> Trained:
     from attrition import evidence
 
     clock = time.monotonic()
@@ -145,7 +165,7 @@ def run(config: Config, newer_than: str | None = None) -> Trained:
     alarms = list(leaks.alarms(config.clients, rows.table, rows.outcome, rows.client))
     if alarms and training.on_leak == "stop":
         return refused(rows, alarms)
-    contest = compete(config.clients, training, rows)
+    contest = compete(config.clients, training, rows, crew)
     active = active_clients(config.clients, table)
     threshold = thresholds.choose(risk, contest.log_odds, rows.outcome, active)
     warnings = [
@@ -217,7 +237,8 @@ def reproduce(config: Config, release_id: str) -> Reproduced:
     chosen = choose(config, contract, table, settings, facts["held_out"]["newer_than"])
     if chosen.held_out != facts["held_out"]["rows"]:
         return differs(release_id, ["the data that its held-out rows are newer than is not kept any more"])
-    again = compete(config.clients, settings, chosen.rows).model
+    with parallel.crew(config.settings.parallel) as crew:
+        again = compete(config.clients, settings, chosen.rows, crew).model
     if "scikit-learn" in " ".join(versions):
         return differs(release_id, [*versions, "its pickle needs the scikit-learn that wrote it"])
     # its manifest is signed, and has their sha256: these are the bytes that training wrote
@@ -304,10 +325,10 @@ def refused(rows: Labelled, warnings: Sequence[str]) -> Trained:
     return Trained(None, len(rows.outcome), int(rows.outcome.sum()), [], warnings, status="refused")
 
 
-def compete(clients: Clients, training: Training, rows: Labelled) -> "Contest":
+def compete(clients: Clients, training: Training, rows: Labelled, crew: Crew) -> "Contest":
     from attrition import contest
 
-    won = contest.contest(clients, rows.table, rows.outcome, rows.client, training, show_progress)
+    won = contest.contest(clients, rows.table, rows.outcome, rows.client, training, show_progress, crew)
     show_progress("")
     return won
 
@@ -399,7 +420,7 @@ def reference_text(clients: Clients, rows: Labelled, contest: "Contest", thresho
 def write(
     config: Config, contest: "Contest", scorecard: str, reference: str, facts: Mapping[str, object]
 ) -> None:
-    pickled = pickle.dumps(contest.model)
+    pickled = as_pickle(contest.model)
     # a model that no script may read again is refused now, not when it is to be deployed
     unpickling.loads(pickled, config.trained_model)
     contents = {
@@ -413,6 +434,32 @@ def write(
     for path, data in contents.items():
         files.write_bytes(path, data)
     signing.write_description(config, {**facts, "sha256": sha256})
+
+
+class ByValue(pickle._Pickler):
+    """Equal texts are written once, whether they are one object or two.
+
+    Which they are depends on what a process unpickled before, and the bytes must not.
+    """
+
+    def __init__(self, into: io.BytesIO) -> None:
+        super().__init__(into)
+        self.texts: dict[str, str] = {}
+
+    def save_text(self, text: str) -> None:
+        known = self.texts.setdefault(text, text)
+        if known is text:
+            super().save_str(text)  # type: ignore[misc]
+        else:
+            self.save(known)  # type: ignore[attr-defined]
+
+    dispatch = {**pickle._Pickler.dispatch, str: save_text}  # type: ignore[dict-item]
+
+
+def as_pickle(model: "Model") -> bytes:
+    into = io.BytesIO()
+    ByValue(into).dump(model)
+    return into.getvalue()
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ once it cannot win. An opaque winner must be worth it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,8 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from attrition import candidates, folds, scores, twins
+from attrition import candidates, folds, parallel, scores, twins
 from attrition.candidates import BLEND, CANDIDATES, ITERATIONS, Model
+from attrition.parallel import Crew
 from attrition.settings import Clients, Training
 
 Floats = NDArray[np.float64]
@@ -89,6 +90,24 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """The unit of work: a candidate on all rows but those of a fold, which it then predicts."""
+
+    name: str
+    repeat: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit's log-odds of the rows held out, the CPU seconds it took, and in the first repeat its model."""
+
+    log_odds: Floats
+    seconds: float
+    model: Model | None
+
+
+@dataclass(frozen=True)
 class Arena:
     """What all candidates are judged on; `fold` has a row for each repeat, `family` keeps twins together."""
 
@@ -103,6 +122,12 @@ class Arena:
         return candidates.fitted(
             weights, self.clients, self.table[rows], self.outcome[rows], self.family[rows], self.seed, name
         )
+
+    def fits(self, name: str) -> Iterator[Fit]:
+        repeats = 1 if CANDIDATES[name].dear and len(self.outcome) > ROWS_TO_REPEAT else len(self.fold)
+        for repeat, fold in enumerate(self.fold[:repeats]):
+            for held_out in np.unique(fold).tolist():
+                yield Fit(name, repeat, held_out)
 
     def losses(self, log_odds: Floats) -> Floats:
         """Log loss of each row, mean of the repeats in which it was predicted; NaN where it never was."""
@@ -125,10 +150,12 @@ def contest(
     client: NDArray[Any],
     training: Training,
     progress: Callable[[str], None] = lambda candidate: None,
+    crew: Crew = parallel.HERE,
 ) -> Contest:
     """Let the candidates predict rows they have not seen, and fit the best on all rows.
 
-    `outcome` is 1.0 left or 0.0 stayed, `client` the ids, shape (rows,) each; both outcomes occur.
+    `outcome` is 1.0 left or 0.0 stayed, `client` the ids, shape (rows,) each; both outcomes occur. The
+    result is the same to the last bit, whichever crew does the fits.
     """
     seed, family = training.seed, twins.groups(table, clients.features, outcome, client)
     dealt = [folds.by_client(family, outcome, training.folds, seed + repeat) for repeat in range(REPEATS)]
@@ -140,10 +167,7 @@ def contest(
         )
     made = [fold for fold in dealt if fold is not None]
     arena = Arena(clients, table, outcome, family, np.stack(made), seed)
-    entries: dict[str, Entry] = {}
-    for name in names:
-        progress(name)
-        entries[name] = compete(arena, name, entries)
+    entries = compete(arena, names, progress, crew)
     if BLEND in training.candidates:
         entries |= blends(arena, entries)
     losses = {name: arena.losses(entry.log_odds) for name, entry in entries.items() if entry.finished}
@@ -170,6 +194,7 @@ def _crowned(
     entry, clock = entries[winner], time.process_time()
     log_odds, fold = entry.log_odds[0], arena.fold[0]
     slope, intercept = calibration(log_odds, arena.outcome, arena.family, fold)
+    # in this process, whoever fitted the folds: what comes out of another one is pickled to other bytes
     model = arena.fitted(entry.models[0].weights, winner)
     entry.seconds += time.process_time() - clock
     return Contest(
@@ -184,27 +209,53 @@ def _crowned(
     )
 
 
-def compete(arena: Arena, name: str, others: Mapping[str, Entry]) -> Entry:
-    """Out-of-fold log-odds of one candidate; it gives up once it cannot win."""
-    entry = Entry(name, np.full(arena.fold.shape, np.nan))
-    dear = CANDIDATES[name].dear
-    best = _best(arena, others)
-    repeats = 1 if dear and len(arena.outcome) > ROWS_TO_REPEAT else len(arena.fold)
-    for repeat, fold in enumerate(arena.fold[:repeats]):
-        for held_out in np.unique(fold):
-            clock = time.process_time()
-            inside = fold == held_out
-            model = arena.fitted({name: 1.0}, name, ~inside)
-            entry.log_odds[repeat, inside] = model.log_odds(arena.table[inside])
-            entry.seconds += time.process_time() - clock
-            if repeat == 0:
-                entry.models.append(model)
-            if dear and best is not None and len(entry.models) >= 2:
-                gap, error = arena.gap(arena.losses(entry.log_odds), best)
-                if gap > HOPELESS * error:
-                    entry.note = f"given up after {len(entry.models)} folds: it could not win"
-                    return entry
-    return entry
+def compete(
+    arena: Arena, names: Sequence[str], progress: Callable[[str], None], crew: Crew
+) -> dict[str, Entry]:
+    """Out-of-fold log-odds of each candidate; a dear one is given up once it cannot win.
+
+    That is judged in the order of the fits: what a crew fitted beyond it is not looked at.
+    """
+    entries: dict[str, Entry] = {}
+
+    def wanted() -> Iterator[Fit]:
+        for name in names:
+            progress(name)
+            for fit in arena.fits(name):
+                if name not in entries or entries[name].finished:
+                    yield fit
+
+    best = None
+    for fit, done in crew.results(fitted, arena, wanted()):
+        if fit.name not in entries:
+            best = _best(arena, entries)
+            entries[fit.name] = Entry(fit.name, np.full(arena.fold.shape, np.nan))
+        entry = entries[fit.name]
+        if not entry.finished:
+            continue
+        entry.log_odds[fit.repeat, arena.fold[fit.repeat] == fit.held_out] = done.log_odds
+        entry.seconds += done.seconds
+        if done.model is not None:
+            entry.models.append(done.model)
+        if _is_hopeless(arena, entry, best):
+            entry.note = f"given up after {len(entry.models)} folds: it could not win"
+    return entries
+
+
+def fitted(arena: Arena, fit: Fit) -> Fitted:
+    clock = time.thread_time()
+    inside = arena.fold[fit.repeat] == fit.held_out
+    model = arena.fitted({fit.name: 1.0}, fit.name, ~inside)
+    with threadpool_limits(limits=1):
+        log_odds = model.log_odds(arena.table[inside])
+    return Fitted(log_odds, time.thread_time() - clock, model if fit.repeat == 0 else None)
+
+
+def _is_hopeless(arena: Arena, entry: Entry, best: Floats | None) -> bool:
+    if not CANDIDATES[entry.name].dear or best is None or len(entry.models) < 2:
+        return False
+    gap, error = arena.gap(arena.losses(entry.log_odds), best)
+    return gap > HOPELESS * error
 
 
 def _best(arena: Arena, others: Mapping[str, Entry]) -> Floats | None:

@@ -56,3 +56,9 @@ class DiskError(AttritionError):
     """The machine refused to read or write: full, read-only, not permitted."""
 
     status = 1
+
+
+class ClusterError(AttritionError):
+    """The cluster that parallel.address names was lost half way, or gave up."""
+
+    status = 1

@@ -38,7 +38,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,12 @@ from attrition.errors import ReleaseError
 from attrition.terms import Coded, Cuts, Floats, Ground, Line, Pair, Steps, Term, number, text
 from attrition.trees import Forest
 
+if TYPE_CHECKING:
+    from attrition.parallel import Crew
+
 FORMAT, VERSION = "attrition-scorecard", 2
+# rows that are scored at once: the answers to a forest's questions about so many fit into memory
+PART = 65_536
 # a partner is named where what two columns do together is at least this share of the effect
 WORTH_NAMING = 0.5
 
@@ -183,17 +188,31 @@ class Scorecard:
         """Effects on the log-odds against the typical client who stayed, shape (rows, features)."""
         return self._settled(self._shares(self.coded(table)))
 
-    def log_odds(self, table: Table) -> Floats:
-        """Log-odds of leaving, shape (rows,): base plus the sum of the effects."""
+    def log_odds(self, table: Table, crew: "Crew | None" = None) -> Floats:
+        """Log-odds of leaving, shape (rows,): base plus the sum of the effects.
+
+        A long table is scored PART rows at a time, by the crew where one is given. No row depends on
+        another: however it is dealt, each has the same result to the last bit.
+        """
+        columns = {each.column: table[each.column] for each in self.columns}
+        rows = max((len(values) for values in columns.values()), default=0)
+        if rows <= PART:
+            return self._log_odds(columns)
+        parts = _parts({name: np.asarray(values) for name, values in columns.items()}, rows)
+        if crew is None:
+            return np.concatenate([self._log_odds(part) for part in parts])
+        return np.concatenate([found for _, found in crew.results(_log_odds, self, parts)])
+
+    def _log_odds(self, table: Table) -> Floats:
         coded = self.coded(table)
         total = np.full(coded.rows, self.base)
         for term in self.terms:
             total += term.of_table(coded)
         return total if self.forest is None else total + self.forest.of_table(coded)
 
-    def probability(self, table: Table) -> Floats:
+    def probability(self, table: Table, crew: "Crew | None" = None) -> Floats:
         """Probability of leaving, shape (rows,)."""
-        return _probability(self.log_odds(table))
+        return _probability(self.log_odds(table, crew))
 
     def score_row(self, row: Mapping[str, Any]) -> float:
         """Log-odds of one row, without a table: microseconds."""
@@ -444,6 +463,15 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], Column]] = {
     "number": _number_column,
     "category": _category_column,
 }
+
+
+def _parts(columns: Mapping[str, NDArray[Any]], rows: int) -> Iterator[dict[str, NDArray[Any]]]:
+    for start in range(0, rows, PART):
+        yield {column: values[start : start + PART] for column, values in columns.items()}
+
+
+def _log_odds(card: Scorecard, part: Table) -> Floats:
+    return card._log_odds(part)
 
 
 def _plain(values: Any) -> list[Any]:

@@ -405,9 +405,25 @@ class Alerts(Section):
 
 
 class Parallel(Section):
-    backend: Literal["serial"] = Field("serial", description="serial is the only one yet")
-    workers: None = Field(None, description="not built yet, leave it null")
-    address: None = Field(None, description="not built yet, leave it null")
+    backend: Literal["serial", "loky", "dask"] = Field(
+        "serial",
+        description="where models are fitted and many rows scored: serial (one process), loky (processes of "
+        "this machine) or dask (a cluster)",
+    )
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="most of them at work at once; null: all cores, or all workers"
+    )
+    address: Name | None = Field(
+        None, description="scheduler of dask: tcp://HOST:PORT, or encrypted tls://HOST:PORT"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> "Parallel":
+        if self.backend == "dask" and self.address is None:
+            raise ValueError("address must name the scheduler where backend is dask: tcp://HOST:PORT")
+        if self.address is not None and not re.fullmatch(r"(tcp|tls)://[^\s/@]+:[0-9]{1,5}", self.address):
+            raise ValueError("address must be tcp://HOST:PORT or tls://HOST:PORT")
+        return self
 
 
 class DeploymentSettings(Section):

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "history": "a year of ticks in the run history: size, milliseconds to read, cost of an append",
     "report": "what report, twin, PDF and list cost beside drawing their plots alone",
     "api": "what a prediction over HTTP costs beside an empty route and a plain Flask app",
+    "parallel": "what more workers bring: training, and scoring a million rows",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 

@@ -134,13 +134,25 @@ def test_labels_may_be_written_as_numbers(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "section",
+    ("parallel", "told"),
     [
-        {"parallel": {"backend": "dask"}},
+        ({"backend": "dask"}, "address must name the scheduler"),
+        ({"backend": "dask", "address": "scheduler:8786"}, "tcp://HOST:PORT or tls://HOST:PORT"),
+        ({"backend": "dask", "address": "tcp://me:secret@host:8786"}, "tcp://HOST:PORT or tls://HOST:PORT"),
+        ({"backend": "spark"}, "parallel.backend"),
+        ({"backend": "loky", "workers": 0}, "parallel.workers"),
     ],
 )
-def test_what_is_not_built_yet_is_refused_and_not_ignored(project: Project, section: dict[str, Any]) -> None:
-    assert next(iter(section)) in faults(project, **section)
+def test_workers_that_cannot_be_found_are_refused(
+    project: Project, parallel: dict[str, Any], told: str
+) -> None:
+    assert told in faults(project, parallel=parallel)
+
+
+def test_the_environment_alone_turns_a_cluster_off(project: Project) -> None:
+    project.configure(parallel={"backend": "dask", "address": "tls://[::1]:8786", "workers": 8})
+    off = config.load(project.home / "config.json", {"ATTRITION_PARALLEL_BACKEND": "serial"})
+    assert off.settings.parallel.backend == "serial"
 
 
 def test_opaque_models_alone_cannot_compete(project: Project) -> None:
