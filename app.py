@@ -59,6 +59,7 @@ DOCS_HEADERS = {
 }
 # smaller bodies fit into one packet anyway
 SMALLEST_COMPRESSED = 1400
+CSV_UTF8 = "text/csv; charset=utf-8"
 NO_LIST = "There is no risk list yet. Run: python reporting.py"
 NO_REPORT = "There is no report yet. Run: python reporting.py"
 NOT_DIAGNOSED = "This is not diagnosed yet. Run: python diagnostics.py"
@@ -75,6 +76,7 @@ class Face:
         self.diagnosed = KeptFile(config.diagnostics, following.json_object)
         self.risk_list = KeptFile(config.risk_list, answers.read_list)
         self.risk_facts = KeptFile(config.risk_facts, following.json_object)
+        self.short_list = KeptFile(config.short_list, Path.read_bytes)
         self.reports = {
             HTML: KeptFile(config.report, Path.read_bytes),
             PDF: KeptFile(config.report_pdf, Path.read_bytes),
@@ -141,6 +143,13 @@ class Face:
             return _csv(tables.csv_text(listed.header, (list(row.values()) for row in rows)))
 
         return _unless_known(answer, listed.named["release"] or "", tag)
+
+    def risklist_file(self, query: shapes.Query) -> Response:
+        return self.risk_csv(shapes.RiskQuery())
+
+    def shortlist_file(self, query: shapes.Query) -> Response:
+        tag, content = _there(self.short_list, NO_LIST)
+        return _unless_known(lambda: Response(content, content_type=CSV_UTF8), tag)
 
     def report(self, query: shapes.Query) -> Response:
         return self._report(HTML, "text/html; charset=utf-8", PAGE_HEADERS)
@@ -363,6 +372,18 @@ ROUTES = (
     Route("GET", "/openapi.json", Face.openapi, "this API, as OpenAPI 3.1", {JSON: None}, keys.ANY),
     Route("GET", "/docs", Face.docs, "the same for people", {HTML: None}, keys.ANY),
     Route("GET", "/metrics", Face.scrape, "counts for Prometheus", {exposition.PLAIN: None}, keys.ANY),
+    # the names by which the report links to both lists
+    Route(
+        "GET", "/risklist.csv", Face.risklist_file, "all of the list, as a file", {CSV: None}, is_page=True
+    ),
+    Route(
+        "GET",
+        "/shortlist.csv",
+        Face.shortlist_file,
+        "the short list by owner, as a file",
+        {CSV: None},
+        is_page=True,
+    ),
     Route(
         "GET",
         "/login",
@@ -481,7 +502,7 @@ _ENCODER = json.JSONEncoder(allow_nan=False)
 
 def _csv(text: str) -> Response:
     # half a surrogate pair, which JSON allows in a name, is no UTF-8
-    return Response(text.encode("utf-8", "backslashreplace"), content_type="text/csv; charset=utf-8")
+    return Response(text.encode("utf-8", "backslashreplace"), content_type=CSV_UTF8)
 
 
 def _wants_csv() -> bool:

@@ -278,7 +278,17 @@ def test_the_index_names_every_endpoint(served: Project, client: FlaskClient) ->
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     # what is for browsers alone is no endpoint of a program's
-    assert found - named == {"GET /login", "POST /login", "POST /logout"} and named < found
+    pages = {"GET /login", "POST /login", "POST /logout", "GET /risklist.csv", "GET /shortlist.csv"}
+    assert found - named == pages and named < found
+
+
+def test_where_the_report_links_to_there_is_something(client: FlaskClient, served: Project) -> None:
+    links = re.findall(r'href="(?!#)([^"]+)"', client.get("/report").text)
+    assert {"risklist.csv", "shortlist.csv"} <= {*links}
+    for link in links:
+        answer = client.get(f"/{link}")
+        assert (answer.status_code, answer.mimetype) == (200, "text/csv")
+        assert answer.data == (served.home / "models" / link).read_bytes()
 
 
 def test_a_get_writes_nothing(server: Server, served: Project) -> None:
