@@ -600,7 +600,7 @@ def test_a_figure_that_never_moved_is_drawn_in_the_middle() -> None:
 
 # ------------------------------------------------------------------------------------------------- the login
 
-KEYS = {"ATTRITION_API_KEYS": "the-first-key, der-schlüssel"}
+KEYS = {"ATTRITION_API_KEYS": "the-first-key, der-schlüssel, predict:for-predictions"}
 
 
 @pytest.fixture(scope="module")
@@ -669,7 +669,9 @@ def test_whoever_comes_unencrypted_from_elsewhere_is_warned(keyed: Server) -> No
 
 
 def test_a_wrong_key_gets_the_form_again_and_no_cookie(keyed: Server) -> None:
-    for key in ("wrong", "", "the-first-key,der-schlüssel", "the-first-ke", "x" * 7000, "\0", "🔑"):
+    # a key for predictions alone opens no page
+    no_keys = ("wrong", "", "the-first-key,der-schlüssel", "the-first-ke", "x" * 7000, "\0", "🔑")
+    for key in (*no_keys, "for-predictions", "predict:for-predictions"):
         answer = log_in(keyed, key)
         assert answer.status_code == 403 and "No such key may look at this." in answer.text
         assert "Set-Cookie" not in answer.headers
