@@ -219,7 +219,7 @@ class Scorecard:
         sentences are made when a row's reasons are looked at.
         """
         columns = {column: table[column] for column in self.features}
-        is_one_row = self.forest is None and all(len(values) == 1 for values in columns.values())
+        is_one_row = all(len(values) == 1 for values in columns.values())
         raw = self._shares_of_row(columns) if is_one_row else self._shares(self.coded(columns))
         effects = self._settled(raw)
         order = np.argsort(-effects, axis=1, kind="stable")[:, :top]
@@ -246,11 +246,14 @@ class Scorecard:
         return shares.T
 
     def _shares_of_row(self, columns: Table) -> Floats:
-        """The same for a single row and no trees: without an array for each term, a tenth of the time."""
+        """The same for a single row: without an array for each term, a tenth of the time."""
         row = {column: _plain(columns[column])[0] for column in self.features}
         shares = [0.0] * len(self.columns)
         for term in self.terms:
             for column, share in zip(term.columns, term.shares_of_row(row), strict=True):
+                shares[self._place_of[column]] += share
+        if self.forest is not None:
+            for column, share in zip(self.forest.columns, self.forest.shares_of_row(row), strict=True):
                 shares[self._place_of[column]] += share
         return np.array([shares])
 
