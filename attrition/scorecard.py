@@ -198,18 +198,14 @@ class Scorecard:
     def score_row(self, row: Mapping[str, Any]) -> float:
         """Log-odds of one row, without a table: microseconds."""
         plan = self._plan
-        places = [
-            last if (value := row[column]) != value else bisect_right(cuts, value)
-            for column, cuts, last in plan.numbers
-        ]
-        places += [place_of(row[column], last) for column, place_of, last in plan.kinds]
+        places = plan.places(row)
         total = self.base
-        for line in plan.lines:
+        for line, _ in plan.lines:
             total += line.of_row(row)
-        for effects, at in plan.steps:
+        for effects, at, _ in plan.steps:
             total += effects[places[at]]
-        for grid, one, other in plan.pairs:
-            total += grid[places[one]][places[other]]
+        for pair, one, other, *_ in plan.pairs:
+            total += pair.nested[places[one]][places[other]]
         return total if self.forest is None else total + self.forest.of_row(row)
 
     def explain(self, table: Table, top: int | None = 3) -> "Explanations":
@@ -248,13 +244,20 @@ class Scorecard:
     def _shares_of_row(self, columns: Table) -> Floats:
         """The same for a single row: without an array for each term, a tenth of the time."""
         row = {column: _plain(columns[column])[0] for column in self.features}
+        plan = self._plan
+        places = plan.places(row)
         shares = [0.0] * len(self.columns)
-        for term in self.terms:
-            for column, share in zip(term.columns, term.shares_of_row(row), strict=True):
-                shares[self._place_of[column]] += share
+        for line, column in plan.lines:
+            shares[column] += line.of_row(row)
+        for effects, at, column in plan.steps:
+            shares[column] += effects[places[at]]
+        for pair, one, other, mine, partner in plan.pairs:
+            my_share, the_others = pair.nested_shares
+            shares[mine] += my_share[places[one]][places[other]]
+            shares[partner] += the_others[places[one]][places[other]]
         if self.forest is not None:
-            for column, share in zip(self.forest.columns, self.forest.shares_of_row(row), strict=True):
-                shares[self._place_of[column]] += share
+            for name, share in zip(self.forest.columns, self.forest.shares_of_row(row), strict=True):
+                shares[self._place_of[name]] += share
         return np.array([shares])
 
     def _settled(self, shares: Floats) -> Floats:
@@ -273,7 +276,7 @@ class Scorecard:
 
     @cached_property
     def _plan(self) -> "Plan":
-        return _planned(self.terms)
+        return _planned(self.terms, self._place_of)
 
     @cached_property
     def _group_of(self) -> dict[int, tuple[int, ...]]:
@@ -286,16 +289,28 @@ class Scorecard:
 
 @dataclass(frozen=True)
 class Plan:
-    """The terms laid out for one row: every axis once, so that a row costs a few loops and hardly a call."""
+    """The terms laid out for one row: every axis once, so that a row costs a few loops and hardly a call.
+
+    Of each line its column; of each step its axis and column; of each pair its two axes and its two columns.
+    """
 
     numbers: list[tuple[str, tuple[float, ...], int]]
     kinds: list[tuple[str, Any, int]]
-    lines: list[Line]
-    steps: list[tuple[tuple[float, ...], int]]
-    pairs: list[tuple[list[list[float]], int, int]]
+    lines: list[tuple[Line, int]]
+    steps: list[tuple[tuple[float, ...], int, int]]
+    pairs: list[tuple[Pair, int, int, int, int]]
+
+    def places(self, row: Mapping[str, Any]) -> list[int]:
+        """Place of the row on each axis."""
+        found = [
+            last if (value := row[column]) != value else bisect_right(cuts, value)
+            for column, cuts, last in self.numbers
+        ]
+        found += [place_of(row[column], last) for column, place_of, last in self.kinds]
+        return found
 
 
-def _planned(all_terms: Sequence[Term]) -> Plan:
+def _planned(all_terms: Sequence[Term], columns: Mapping[str, int]) -> Plan:
     steps = [term for term in all_terms if isinstance(term, Steps)]
     pairs = [term for term in all_terms if isinstance(term, Pair)]
     used = [step.axis for step in steps] + [axis for pair in pairs for axis in (pair.one, pair.other)]
@@ -305,9 +320,12 @@ def _planned(all_terms: Sequence[Term]) -> Plan:
     return Plan(
         [(axis.column, axis.cuts, axis.places - 1) for axis in axes if isinstance(axis, Cuts)],
         [(axis.column, axis.place_of.get, axis.places - 1) for axis in axes if not isinstance(axis, Cuts)],
-        [term for term in all_terms if isinstance(term, Line)],
-        [(step.effects, at[id(step.axis)]) for step in steps],
-        [(pair.nested, at[id(pair.one)], at[id(pair.other)]) for pair in pairs],
+        [(term, columns[term.column]) for term in all_terms if isinstance(term, Line)],
+        [(step.effects, at[id(step.axis)], columns[step.axis.column]) for step in steps],
+        [
+            (pair, at[id(pair.one)], at[id(pair.other)], columns[pair.one.column], columns[pair.other.column])
+            for pair in pairs
+        ],
     )
 
 
@@ -389,8 +407,10 @@ class Explanations(Sequence[list[Reason]]):
     @cached_property
     def _partners(self) -> dict[int, tuple[list[int], list[float]]]:
         """By column in a pair: in each row the partner it shares most with, and its share."""
-        found: dict[int, tuple[NDArray[np.intp], Floats]] = {}
         pairs = [term for term in self.card.terms if isinstance(term, Pair)]
+        if len(self) == 1:
+            return self._partners_of_row(pairs)
+        found: dict[int, tuple[NDArray[np.intp], Floats]] = {}
         coded = self.card.coded(self.table) if pairs else Coded(0, {}, {})
         for pair in pairs:
             one, other = (self.card._place_of[column] for column in pair.columns)
@@ -399,6 +419,18 @@ class Explanations(Sequence[list[Reason]]):
                 more = np.abs(share) > np.abs(before[1])
                 found[place] = np.where(more, partner, before[0]), np.where(more, share, before[1])
         return {place: (partner.tolist(), share.tolist()) for place, (partner, share) in found.items()}
+
+    def _partners_of_row(self, pairs: Sequence[Pair]) -> dict[int, tuple[list[int], list[float]]]:
+        row = {each.column: values[0] for each, values in zip(self.card.columns, self._values, strict=True)}
+        found: dict[int, tuple[list[int], list[float]]] = {}
+        for pair in pairs:
+            one, other = (self.card._place_of[column] for column in pair.columns)
+            for place, partner, share in zip(
+                (one, other), (other, one), pair.shares_of_row(row), strict=True
+            ):
+                if abs(share) > abs(found.get(place, ([0], [0.0]))[1][0]):
+                    found[place] = [partner], [share]
+        return found
 
 
 def load(data: bytes) -> Scorecard:

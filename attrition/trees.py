@@ -132,7 +132,8 @@ class Forest:
         """Share of each column under a pattern of each tree, shape (columns,)."""
         tree, at, column = self._flat_leads
         shares = self._tables.ravel().take(at + pattern.take(tree))
-        found: Floats = np.bincount(column, shares, minlength=len(self.conditions))
+        found = np.zeros(len(self.conditions))
+        np.add.at(found, column, shares)
         return found
 
     @cached_property
