@@ -90,8 +90,10 @@ OTHERS = {"mlflow": mlflow, "bentoml": bentoml}
 
 def missing(name: str, install: bool) -> str | None:
     """Why a peer cannot be measured, in a sentence; its environment is made where `install` says so."""
-    folder = PEERS / name
-    if (folder / "whole").exists():
+    folder, wanted = PEERS / name, SERVING / f"{name}.txt"
+    # written last: an environment that is not whole, or of older requirements, is made again
+    whole = folder / "installed.txt"
+    if whole.exists() and whole.read_text() == wanted.read_text():
         return None
     if not install:
         return (
@@ -99,11 +101,11 @@ def missing(name: str, install: bool) -> str | None:
         )
     venv.create(folder, with_pip=True, clear=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--requirement"]
-    done = subprocess.run([*pip, str(SERVING / f"{name}.txt")], capture_output=True, text=True)
+    done = subprocess.run([*pip, str(wanted)], capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip() or "pip said nothing").splitlines()[-1]
         return f"{name} cannot be installed and is left out: {last}"
-    (folder / "whole").touch()
+    whole.write_text(wanted.read_text())
     return None
 
 

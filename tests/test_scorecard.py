@@ -121,7 +121,7 @@ def test_trees_say_of_a_row_alone_to_the_last_bit_what_they_say_among_others(
     rows.loc[0, ["visits", "balance"]] = [math.inf, -math.inf]
     assert rows["visits"].isna().any()
     assert [card.score_row(row) for row in rows_of(rows)] == card.log_odds(rows).tolist()
-    alone = [card._shares_of_row({column: [value] for column, value in row.items()}) for row in rows_of(rows)]
+    alone = [card._shares_of_row([[row[column]] for column in card.features]) for row in rows_of(rows)]
     assert np.array_equal(np.concatenate(alone), card._shares(card.coded(rows)))
 
 
