@@ -3,6 +3,9 @@
 Each tree has at most MOST_SPLITS splits. What a row answers to them, a bit each, is its pattern: the tree's
 value and the share of each column are looked up by it. A large tree stands as several: each a path from the
 root with nothing beside it, and a part of the tree at its end. Their values and shares add up to the tree's.
+
+The tables of shares are made when reasons are first asked for: of 400 trees of 7 splits in some 20 ms, 3 MB; of
+2,750 of 8 splits in 300 ms, 45 MB.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +22,12 @@ from attrition.terms import Coded, Floats, number, numbers, text
 Bits = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
+# a pattern is a byte
 MOST_SPLITS = 8
 # up to so many rows it is cheaper to go row by row than tree by tree
 FEW_ROWS = 200
 # trees whose tables of shares are worked out together
 TREES_AT_ONCE = 128
-BITS = 8
 
 
 @dataclass(frozen=True)
@@ -142,9 +145,9 @@ class Forest:
 
     @cached_property
     def _bits(self) -> Places:
-        """Which condition each bit of each tree's pattern answers, shape (trees * 8,)."""
+        """Which condition each bit of each tree's pattern answers, shape (trees * MOST_SPLITS,)."""
         nobody = sum(len(each.missing) for each in self.conditions)
-        padded = np.full((len(self.splits), BITS), nobody)
+        padded = np.full((len(self.splits), MOST_SPLITS), nobody)
         padded[:, : self.splits.shape[1]] = self.splits
         return padded.ravel()
 
