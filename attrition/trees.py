@@ -4,8 +4,8 @@ Each tree has at most MOST_SPLITS splits. What a row answers to them, a bit each
 value and the share of each column are looked up by it. A large tree stands as several: each a path from the
 root with nothing beside it, and a part of the tree at its end. Their values and shares add up to the tree's.
 
-The tables of shares are made when reasons are first asked for: of 400 trees of 7 splits in some 20 ms, 3 MB; of
-2,750 of 8 splits in 300 ms, 45 MB.
+The tables of shares are made when reasons are first asked for: of 400 trees of 7 splits in some 20 ms, 3 MB;
+of 2,750 of 8 splits in 300 ms, 45 MB.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
