@@ -91,7 +91,9 @@ class Face:
     def prediction(self, query: shapes.PredictionQuery) -> Response:
         served = self._served()
         reasons = query.explain or 0
-        asked = bodies.read(self.config, self.contract, self.rows, request)
+        # the request itself: its proxy would be resolved at each of a dozen looks
+        asking = request._get_current_object()  # type: ignore[attr-defined]
+        asked = bodies.read(self.config, self.contract, self.rows, asking)
         header = {**served.named, "scored_at": following.now()}
         entries = answers.predictions(
             self.contract, served.card, served.usual, asked.rows, asked.ids, reasons
@@ -214,8 +216,11 @@ class Face:
             noted.route, noted.vary = route.template, route.vary
         return self.door.let_in(route, noted)
 
-    def for_browsers(self, response: Response) -> Response:
-        return self.door.for_browsers(BY_NAME.get(request.endpoint or ""), response)
+    def finished(self, response: Response) -> Response:
+        """After it is answered: a problem as whoever asked reads it, and everything compressed."""
+        if response.status_code >= 400:
+            response = self.door.for_browsers(BY_NAME.get(request.endpoint or ""), response)
+        return _finished(response)
 
     def _served(self) -> Served:
         sight = self.live.look()
@@ -414,9 +419,16 @@ ENDPOINTS = tuple(route for route in ROUTES if not route.is_page)
 BY_NAME = {route.name: route for route in ROUTES}
 
 
+class Plain(Flask):
+    """Flask whose views and hooks are all plain functions: it need not ask each of them at each request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(config: Config, tell: Callable[[Noted], None] | None = None) -> Flask:
     """The WSGI app. `tell` is told of each request once it is answered."""
-    app = Flask(__name__, static_folder=None)
+    app = Plain(__name__, static_folder=None)
     # no redirect: a path is right or it is not
     app.url_map.merge_slashes = False
     app.url_map.converters["path"] = site.Whole
@@ -425,8 +437,7 @@ def create_app(config: Config, tell: Callable[[Noted], None] | None = None) -> F
     for route in ROUTES:
         app.add_url_rule(route.path, route.name, _asked(face, route), methods=[route.method])
     app.before_request(face.let_in)
-    app.after_request(_finished)
-    app.after_request(face.for_browsers)
+    app.after_request(face.finished)
     app.wsgi_app = watching.watched(app.wsgi_app, face.metrics, tell)  # type: ignore[assignment, method-assign]
     return app
 

@@ -36,7 +36,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -217,18 +217,14 @@ class Scorecard:
     def score_row(self, row: Mapping[str, Any]) -> float:
         """Log-odds of one row, without a table: microseconds."""
         plan = self._plan
-        places = [
-            last if (value := row[column]) != value else bisect_right(cuts, value)
-            for column, cuts, last in plan.numbers
-        ]
-        places += [place_of(row[column], last) for column, place_of, last in plan.kinds]
+        places = plan.places(row)
         total = self.base
-        for line in plan.lines:
+        for line, _ in plan.lines:
             total += line.of_row(row)
-        for effects, at in plan.steps:
+        for effects, at, _ in plan.steps:
             total += effects[places[at]]
-        for grid, one, other in plan.pairs:
-            total += grid[places[one]][places[other]]
+        for pair, one, other, *_ in plan.pairs:
+            total += pair.nested[places[one]][places[other]]
         return total if self.forest is None else total + self.forest.of_row(row)
 
     def explain(self, table: Table, top: int | None = 3) -> "Explanations":
@@ -237,12 +233,12 @@ class Scorecard:
         With top=None every feature has one, whatever its sign: base and effects add up to the log-odds. The
         sentences are made when a row's reasons are looked at.
         """
-        columns = {column: table[column] for column in self.features}
-        is_one_row = self.forest is None and all(len(values) == 1 for values in columns.values())
-        raw = self._shares_of_row(columns) if is_one_row else self._shares(self.coded(columns))
+        values = [_plain(table[column]) for column in self.features]
+        is_one_row = all(len(column) == 1 for column in values)
+        raw = self._shares_of_row(values) if is_one_row else self._shares(self.coded(table))
         effects = self._settled(raw)
         order = np.argsort(-effects, axis=1, kind="stable")[:, :top]
-        return Explanations(self, table, raw, effects, order, top)
+        return Explanations(self, table, values, raw, effects, order, top)
 
     def band(self, probability: float) -> str:
         if probability >= self.bands["high"]:
@@ -264,13 +260,23 @@ class Scorecard:
                 shares[self._place_of[column]] += share
         return shares.T
 
-    def _shares_of_row(self, columns: Table) -> Floats:
-        """The same for a single row and no trees: without an array for each term, a tenth of the time."""
-        row = {column: _plain(columns[column])[0] for column in self.features}
+    def _shares_of_row(self, values: Sequence[Sequence[Any]]) -> Floats:
+        """The same for a single row, a list for each column: no array for each term, a tenth of the time."""
+        row = {column: one for column, (one,) in zip(self.features, values, strict=True)}
+        plan = self._plan
+        places = plan.places(row)
         shares = [0.0] * len(self.columns)
-        for term in self.terms:
-            for column, share in zip(term.columns, term.shares_of_row(row), strict=True):
-                shares[self._place_of[column]] += share
+        for line, column in plan.lines:
+            shares[column] += line.of_row(row)
+        for effects, at, column in plan.steps:
+            shares[column] += effects[places[at]]
+        for pair, one, other, mine, partner in plan.pairs:
+            my_share, the_others = pair.nested_shares
+            shares[mine] += my_share[places[one]][places[other]]
+            shares[partner] += the_others[places[one]][places[other]]
+        if self.forest is not None:
+            for name, share in zip(self.forest.columns, self.forest.shares_of_row(row), strict=True):
+                shares[self._place_of[name]] += share
         return np.array([shares])
 
     def _settled(self, shares: Floats) -> Floats:
@@ -289,7 +295,7 @@ class Scorecard:
 
     @cached_property
     def _plan(self) -> "Plan":
-        return _planned(self.terms)
+        return _planned(self.terms, self._place_of)
 
     @cached_property
     def _group_of(self) -> dict[int, tuple[int, ...]]:
@@ -302,16 +308,28 @@ class Scorecard:
 
 @dataclass(frozen=True)
 class Plan:
-    """The terms laid out for one row: every axis once, so that a row costs a few loops and hardly a call."""
+    """The terms laid out for one row: every axis once, so that a row costs a few loops and hardly a call.
+
+    Of each line its column; of each step its axis and column; of each pair its two axes and its two columns.
+    """
 
     numbers: list[tuple[str, tuple[float, ...], int]]
     kinds: list[tuple[str, Any, int]]
-    lines: list[Line]
-    steps: list[tuple[tuple[float, ...], int]]
-    pairs: list[tuple[list[list[float]], int, int]]
+    lines: list[tuple[Line, int]]
+    steps: list[tuple[tuple[float, ...], int, int]]
+    pairs: list[tuple[Pair, int, int, int, int]]
+
+    def places(self, row: Mapping[str, Any]) -> list[int]:
+        """Place of the row on each axis."""
+        found = [
+            last if (value := row[column]) != value else bisect_right(cuts, value)
+            for column, cuts, last in self.numbers
+        ]
+        found += [place_of(row[column], last) for column, place_of, last in self.kinds]
+        return found
 
 
-def _planned(all_terms: Sequence[Term]) -> Plan:
+def _planned(all_terms: Sequence[Term], columns: Mapping[str, int]) -> Plan:
     steps = [term for term in all_terms if isinstance(term, Steps)]
     pairs = [term for term in all_terms if isinstance(term, Pair)]
     used = [step.axis for step in steps] + [axis for pair in pairs for axis in (pair.one, pair.other)]
@@ -321,9 +339,12 @@ def _planned(all_terms: Sequence[Term]) -> Plan:
     return Plan(
         [(axis.column, axis.cuts, axis.places - 1) for axis in axes if isinstance(axis, Cuts)],
         [(axis.column, axis.place_of.get, axis.places - 1) for axis in axes if not isinstance(axis, Cuts)],
-        [term for term in all_terms if isinstance(term, Line)],
-        [(step.effects, at[id(step.axis)]) for step in steps],
-        [(pair.nested, at[id(pair.one)], at[id(pair.other)]) for pair in pairs],
+        [(term, columns[term.column]) for term in all_terms if isinstance(term, Line)],
+        [(step.effects, at[id(step.axis)], columns[step.axis.column]) for step in steps],
+        [
+            (pair, at[id(pair.one)], at[id(pair.other)], columns[pair.one.column], columns[pair.other.column])
+            for pair in pairs
+        ],
     )
 
 
@@ -333,10 +354,13 @@ class Explanations(Sequence[list[Reason]]):
 
     card: Scorecard
     table: Table
+    values: Sequence[Sequence[Any]]
     raw: Floats
     effects: Floats
     order: NDArray[np.intp]
     top: int | None
+    # the value and the sentence of each case that was told: many clients share theirs
+    _told: dict[tuple[Any, ...], tuple[float | str | None, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.effects)
@@ -356,13 +380,9 @@ class Explanations(Sequence[list[Reason]]):
     def __iter__(self) -> Iterator[list[Reason]]:
         return (self[row] for row in range(len(self)))
 
-    @cached_property
-    def _values(self) -> list[list[Any]]:
-        return [_plain(self.table[each.column]) for each in self.card.columns]
-
     def _reason(self, row: int, place: int, effect: float) -> Reason:
         column = self.card.columns[place]
-        case = (place, self._values[place][row], self._together(row, place, effect), effect > 0, effect < 0)
+        case = (place, self.values[place][row], self._together(row, place, effect), effect > 0, effect < 0)
         told = self._told.get(case)
         if told is None:
             _, value, together, is_higher, is_lower = case
@@ -377,11 +397,6 @@ class Explanations(Sequence[list[Reason]]):
         typical = None if column.typical == "" else column.typical
         return Reason(column.column, told[0], typical, effect, told[1])
 
-    @cached_property
-    def _told(self) -> dict[tuple[Any, ...], tuple[float | str | None, str]]:
-        """The value and the sentence of each case that was told: many clients share theirs."""
-        return {}
-
     def _together(self, row: int, place: int, effect: float) -> str:
         """What an effect is weighed with: columns that move together, or the partner of a strong pair."""
         columns = self.card.columns
@@ -392,7 +407,7 @@ class Explanations(Sequence[list[Reason]]):
         partner, share = self._partner(row, place)
         if partner is None or abs(share) < WORTH_NAMING * abs(effect):
             return ""
-        value = columns[partner].value(self._values[partner][row])
+        value = columns[partner].value(self.values[partner][row])
         return f" with {columns[partner].told(value)}"  # type: ignore[arg-type]
 
     def _partner(self, row: int, place: int) -> tuple[int | None, float]:
@@ -405,8 +420,10 @@ class Explanations(Sequence[list[Reason]]):
     @cached_property
     def _partners(self) -> dict[int, tuple[list[int], list[float]]]:
         """By column in a pair: in each row the partner it shares most with, and its share."""
-        found: dict[int, tuple[NDArray[np.intp], Floats]] = {}
         pairs = [term for term in self.card.terms if isinstance(term, Pair)]
+        if len(self) == 1:
+            return self._partners_of_row(pairs)
+        found: dict[int, tuple[NDArray[np.intp], Floats]] = {}
         coded = self.card.coded(self.table) if pairs else Coded(0, {}, {})
         for pair in pairs:
             one, other = (self.card._place_of[column] for column in pair.columns)
@@ -415,6 +432,18 @@ class Explanations(Sequence[list[Reason]]):
                 more = np.abs(share) > np.abs(before[1])
                 found[place] = np.where(more, partner, before[0]), np.where(more, share, before[1])
         return {place: (partner.tolist(), share.tolist()) for place, (partner, share) in found.items()}
+
+    def _partners_of_row(self, pairs: Sequence[Pair]) -> dict[int, tuple[list[int], list[float]]]:
+        row = {each.column: values[0] for each, values in zip(self.card.columns, self.values, strict=True)}
+        found: dict[int, tuple[list[int], list[float]]] = {}
+        for pair in pairs:
+            one, other = (self.card._place_of[column] for column in pair.columns)
+            for place, partner, share in zip(
+                (one, other), (other, one), pair.shares_of_row(row), strict=True
+            ):
+                if abs(share) > abs(found.get(place, ([0], [0.0]))[1][0]):
+                    found[place] = [partner], [share]
+        return found
 
 
 def load(data: bytes) -> Scorecard:

@@ -38,10 +38,7 @@ class Coded:
 
 
 class Term(Protocol):
-    """`of_row` and `of_table` give the effect, `shares` how its columns share it, shape (rows,) each.
-
-    `shares_of_row` says the same of one row, without an array.
-    """
+    """`of_row` and `of_table` give the effect, `shares` how its columns share it, shape (rows,) each."""
 
     @property
     def columns(self) -> tuple[str, ...]: ...
@@ -51,8 +48,6 @@ class Term(Protocol):
     def of_table(self, coded: Coded) -> Floats: ...
 
     def shares(self, coded: Coded) -> Sequence[Floats]: ...
-
-    def shares_of_row(self, row: Mapping[str, Any]) -> Sequence[float]: ...
 
 
 def _log(value: float) -> float:
@@ -116,9 +111,6 @@ class Line:
 
     def shares(self, coded: Coded) -> Sequence[Floats]:
         return (self.of_table(coded),)
-
-    def shares_of_row(self, row: Mapping[str, Any]) -> Sequence[float]:
-        return (self.of_row(row),)
 
 
 @dataclass(frozen=True)
@@ -192,9 +184,6 @@ class Steps:
     def shares(self, coded: Coded) -> Sequence[Floats]:
         return (self.of_table(coded),)
 
-    def shares_of_row(self, row: Mapping[str, Any]) -> Sequence[float]:
-        return (self.of_row(row),)
-
     @cached_property
     def _array(self) -> Floats:
         return np.array(self.effects, dtype=float)
@@ -232,11 +221,11 @@ class Pair:
     def shares_of_row(self, row: Mapping[str, Any]) -> Sequence[float]:
         one = self.one.of_value(row[self.one.column])
         other = self.other.of_value(row[self.other.column])
-        mine, the_others = self._nested_shares
+        mine, the_others = self.nested_shares
         return mine[one][other], the_others[one][other]
 
     @cached_property
-    def _nested_shares(self) -> tuple[list[list[float]], list[list[float]]]:
+    def nested_shares(self) -> tuple[list[list[float]], list[list[float]]]:
         mine, the_others = self._shares
         return mine.tolist(), the_others.tolist()
 

@@ -23,8 +23,8 @@ BENCHMARKS = {
     "year": "a simulated year of the whole pipeline: alarms, trainings, releases and cumulative log loss",
     "history": "a year of ticks in the run history: size, milliseconds to read, cost of an append",
     "report": "what report, twin, PDF and list cost beside drawing their plots alone",
-    "api": "what a prediction over HTTP costs beside an empty route and a plain Flask app",
     "parallel": "what more workers bring: training, and scoring a million rows",
+    "api": "what a prediction over HTTP costs beside an empty route, plain Flask, MLflow and BentoML",
     "ingestion": "what ingestion costs beside pandas, Polars and DuckDB, and for one dataset more",
 }
 

@@ -1,6 +1,7 @@
-"""What a prediction over HTTP costs beside an empty route and a plain Flask app that calls the pickled model.
+"""What a prediction over HTTP costs beside an empty route and other ways to serve the pickled model.
 
-wrk asks each of them in turn in one run: 2 workers, 8 connections, gunicorn as it is shipped.
+wrk asks each of them in turn in one run: 2 workers, 8 connections. The other ways are a plain Flask app under
+gunicorn as the API has it, MLflow and BentoML; --full installs these two (benchmarks/servers.py).
 """
 
 import json
@@ -13,108 +14,124 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import servers
+from benchmarks.servers import Server
 from benchmarks.tick import CHECKOUT, FOLDERS
 
-PORT, WORKERS, CONNECTIONS, ROUNDS = 8731, 2, 8, 5
+CONNECTIONS, ROUNDS = 8, 5
 NUMBERS = [f"figure_{number:02d}" for number in range(16)]
 KINDS = [f"kind_{number}" for number in range(4)]
 MODELS = {"a glass box": ["logistic", "spline", "ebm"], "trees": ["constant", "boosting"]}
 MANY = 10_000
+EMPTY = "an empty Flask route"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw, and the CPU that the workers spent on each request."""
+    """What wrk saw, and the CPU that the server's processes spent on each request."""
 
     per_second: float
     p99_ms: float
     cpu_us: float
 
 
-def run(seconds: int = 4, growth: int = 20_000) -> None:
+def run(seconds: int = 4, growth: int = 20_000, install: bool = False) -> None:
     if shutil.which("wrk") is None:
         print("wrk is not installed (Debian, Ubuntu: apt-get install wrk): nothing is measured.")
         return
+    missing = {name: servers.missing(name, install) for name in servers.OTHERS}
+    for why in filter(None, missing.values()):
+        print(f"{why}\n")
+    others = [name for name, why in missing.items() if why is None]
     with tempfile.TemporaryDirectory() as folder:
         for name, candidates in MODELS.items():
-            _measure(Path(folder) / candidates[-1], name, candidates, seconds, growth)
+            _measure(Path(folder) / candidates[-1], name, candidates, others, seconds, growth)
 
 
 def run_full() -> None:
-    run(seconds=10, growth=100_000)
+    run(growth=100_000, install=True)
 
 
-def _measure(home: Path, name: str, candidates: list[str], seconds: int, growth: int) -> None:
+def _measure(
+    home: Path, name: str, candidates: list[str], others: list[str], seconds: int, growth: int
+) -> None:
     row = _project(home, candidates)
-    one = json.dumps({"instances": [row]})
-    (home / "one.lua").write_text(
-        f"wrk.method='POST' wrk.headers['Content-Type']='application/json' wrk.body=[[{one}]]"
-    )
-    # name: what gunicorn serves, and the query
     asked = {
-        "an empty Flask route": ("benchmarks.peers:empty()", ""),
-        f"POST /prediction, {name}": ("wsgi:app", ""),
-        f"POST /prediction?explain=3, {name}": ("wsgi:app", "?explain=3"),
-        "a Flask app with the pickled model": ("benchmarks.peers:plain()", ""),
+        EMPTY: servers.gunicorn(home, "benchmarks.peers:empty()"),
+        f"POST /prediction, {name}": servers.gunicorn(home, "wsgi:app"),
+        f"POST /prediction?explain=3, {name}": servers.gunicorn(home, "wsgi:app", "?explain=3"),
+        "a Flask app with the pickled model": servers.gunicorn(home, "benchmarks.peers:plain()"),
+        **{f"{other} with the same model": servers.OTHERS[other](home) for other in others},
     }
     loads: dict[str, list[Load]] = {each: [] for each in asked}
     for _ in range(ROUNDS):
-        for each, (app, query) in asked.items():
-            with _serving(home, app) as pids:
-                loads[each].append(_wrk(home, query, seconds, pids))
-    print(_table(loads), "\n")
-    _report_memory(home, growth)
+        for each, server in asked.items():
+            loads[each].append(_load(server, row, seconds))
+    print(_table(loads), "\n", flush=True)
+    _report_memory(home, row, growth)
     _report_many(home, name, row)
 
 
 def _table(loads: Mapping[str, list[Load]]) -> str:
-    head = (
-        "| what | requests/s, median | least to most | times empty | p99 ms | CPU us |\n" + "|---" * 6 + "|"
-    )
-    yardstick = statistics.median(load.per_second for load in next(iter(loads.values())))
-    lines = []
+    """Medians, and beside the empty route: how many times its requests and p99, and its CPU of theirs."""
+    head = ["what", "requests/s", "least to most", "times empty", "p99 ms", "times empty", "CPU us", "by CPU"]
+    lines = [head, ["---"] * len(head)]
+    empty = _medians(loads[EMPTY])
     for name, found in loads.items():
+        median = _medians(found)
         speeds = [load.per_second for load in found]
-        median = statistics.median(speeds)
         lines.append(
-            f"| {name} | {median:.0f} | {min(speeds):.0f} to {max(speeds):.0f} | {median / yardstick:.2f} | "
-            f"{statistics.median(load.p99_ms for load in found):.1f} | "
-            f"{statistics.median(load.cpu_us for load in found):.0f} |"
+            [
+                name,
+                f"{median.per_second:.0f}",
+                f"{min(speeds):.0f} to {max(speeds):.0f}",
+                f"{median.per_second / empty.per_second:.3f}",
+                f"{median.p99_ms:.1f}",
+                f"{median.p99_ms / empty.p99_ms:.2f}",
+                f"{median.cpu_us:.0f}",
+                f"{empty.cpu_us / median.cpu_us:.3f}",
+            ]
         )
-    return "\n".join([head, *lines])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _report_memory(home: Path, growth: int) -> None:
+def _medians(loads: Sequence[Load]) -> Load:
+    return Load(*(statistics.median(figures) for figures in zip(*map(astuple, loads), strict=True)))
+
+
+def _report_memory(home: Path, row: Mapping[str, Any], growth: int) -> None:
     """Resident memory of a worker: at rest beside the empty app, and before and after many requests."""
-    with _serving(home, "benchmarks.peers:empty()") as pids:
-        _ask(home, 200)
-        empty = _resident(pids)
-    with _serving(home, "wsgi:app") as pids:
-        _ask(home, 5000)
-        before = _resident(pids)
-        _ask(home, growth)
-        after = _resident(pids)
+    empty, ours = servers.gunicorn(home, "benchmarks.peers:empty()"), servers.gunicorn(home, "wsgi:app")
+    body = _body(ours, row)
+    with servers.serving(empty, body) as pid:
+        _ask(empty, body, 200)
+        least = _resident(servers.workers(pid))
+    with servers.serving(ours, body) as pid:
+        _ask(ours, body, 5000)
+        before = _resident(servers.workers(pid))
+        asked = _ask(ours, body, growth)
+        after = _resident(servers.workers(pid))
     print(
-        f"A worker has {before:.1f} MB, an empty one with numpy {empty:.1f} MB ({before / empty:.2f} times); "
-        f"after {growth:,} requests {after:.1f} MB ({after / before - 1:+.1%}).\n"
+        f"A worker has {before:.1f} MB, an empty one with numpy {least:.1f} MB ({before / least:.2f} times); "
+        f"after {asked:,} requests more {after:.1f} MB ({after / before - 1:+.1%}).\n",
+        flush=True,
     )
 
 
 def _report_many(home: Path, name: str, row: Mapping[str, Any]) -> None:
     """CPU of ten thousand rows in one request beside reading and writing the same two bodies as JSON."""
     body = json.dumps({"instances": [{**row, "corporation": f"client {n}"} for n in range(MANY)]}).encode()
-    with _serving(home, "wsgi:app", workers=1) as pids:
-        _post(body)
+    server = servers.gunicorn(home, "wsgi:app", count=1)
+    with servers.serving(server, body) as pid:
+        pids = servers.workers(pid)
         before = _cpu(pids)
-        answers = [_post(body) for _ in range(ROUNDS)]
+        answers = [servers.post(server, body) for _ in range(ROUNDS)]
         ours = (_cpu(pids) - before) / ROUNDS
     answer = json.loads(answers[-1])
     assert len(answer["predictions"]) == MANY
@@ -127,7 +144,8 @@ def _report_many(home: Path, name: str, row: Mapping[str, Any]) -> None:
     alone = statistics.median(spent)
     print(
         f"{MANY:,} rows in one request, {name}: {ours * 1000:.0f} ms of CPU; json.loads and json.dumps of "
-        f"the same bodies {alone * 1000:.0f} ms ({ours / alone:.1f} times).\n"
+        f"the same bodies {alone * 1000:.0f} ms ({ours / alone:.1f} times).\n",
+        flush=True,
     )
 
 
@@ -169,72 +187,56 @@ def _rows(count: int, seed: int) -> list[str]:
     return rows
 
 
-@contextmanager
-def _serving(home: Path, app: str, workers: int = WORKERS) -> Iterator[list[int]]:
-    """gunicorn as it is shipped, with another app where one is named; the workers' process ids."""
-    environment = {
-        **os.environ,
-        "ATTRITION_CONFIG": str(home / "config.json"),
-        "ATTRITION_BIND": f"127.0.0.1:{PORT}",
-        "WEB_CONCURRENCY": str(workers),
-        "BENCHMARK_MODEL": str(home / "production_deployment" / "trainedmodel.pkl"),
-    }
-    command = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", app]
-    log = home / "server.log"
-    with log.open("wb") as stream:
-        started = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=stream, stderr=stream)
-    try:
-        _wait_for_it()
-        yield [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", log.read_text())]
-    finally:
-        started.terminate()
-        started.wait()
+def _body(server: Server, row: Mapping[str, Any]) -> bytes:
+    return json.dumps({server.rows: [row]}).encode()
 
 
-def _wait_for_it() -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/healthz", timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError("the server did not start")
+def _load(server: Server, row: Mapping[str, Any], seconds: int) -> Load:
+    body = _body(server, row)
+    with servers.serving(server, body) as pid:
+        _wrk(server, body, 1)
+        pids = servers.workers(pid)
+        before = _cpu(pids)
+        told = _wrk(server, body, seconds)
+        spent = _cpu(pids) - before
+    assert "Non-2xx" not in told, told
+    scale = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", told)
+    speed = re.search(r"Requests/sec:\s+([\d.]+)", told)
+    assert p99 and speed
+    return Load(float(speed[1]), float(p99[1]) * scale[p99[2]], spent / _count(told) * 1e6)
 
 
-def _wrk(home: Path, query: str, seconds: int, pids: list[int]) -> Load:
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", "--latency", "-s", str(home / "one.lua")]
-    url = f"http://127.0.0.1:{PORT}/prediction{query}"
-    subprocess.run([*command, "-d1s", url], check=True, capture_output=True)
-    before = _cpu(pids)
-    done = subprocess.run([*command, f"-d{seconds}s", url], check=True, capture_output=True, text=True)
-    spent = _cpu(pids) - before
-    assert "Non-2xx" not in done.stdout, done.stdout
-    figure = {unit: scale for unit, scale in (("us", 0.001), ("ms", 1.0), ("s", 1000.0))}
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)
-    speed = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    count = re.search(r"(\d+) requests in", done.stdout)
-    assert p99 and speed and count
-    return Load(float(speed[1]), float(p99[1]) * figure[p99[2]], spent / int(count[1]) * 1e6)
+def _wrk(server: Server, body: bytes, seconds: int) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write("wrk.method='POST' wrk.headers['Content-Type']='application/json' ")
+        script.write(f"wrk.body=[[{body.decode()}]]")
+        script.flush()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            "--latency",
+            "-s",
+            script.name,
+            f"-d{seconds}s",
+            server.url,
+        ]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _ask(home: Path, count: int) -> None:
-    """At least so many requests, from eight connections."""
+def _count(told: str) -> int:
+    found = re.search(r"(\d+) requests in", told)
+    assert found
+    return int(found[1])
+
+
+def _ask(server: Server, body: bytes, least: int) -> int:
+    """At least so many requests, from eight connections, and how many it were."""
     done = 0
-    while done < count:
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d2s", "-s", str(home / "one.lua")]
-        url = f"http://127.0.0.1:{PORT}/prediction"
-        told = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
-        found = re.search(r"(\d+) requests in", told)
-        assert found
-        done += int(found[1])
-
-
-def _post(body: bytes) -> bytes:
-    headers = {"Content-Type": "application/json"}
-    asked = urllib.request.Request(f"http://127.0.0.1:{PORT}/prediction", body, headers)
-    with urllib.request.urlopen(asked) as answer:
-        content: bytes = answer.read()
-        return content
+    while done < least:
+        done += _count(_wrk(server, body, 2))
+    return done
 
 
 def _cpu(pids: list[int]) -> float:

@@ -112,6 +112,19 @@ def test_it_agrees_with_the_model_on_every_row_however_strange(
         assert np.max(np.abs(np.array(one_by_one) - expected[:500])) < 1e-9
 
 
+@pytest.mark.parametrize("name", ["boosting", "boosting_large"])
+def test_trees_say_of_a_row_alone_to_the_last_bit_what_they_say_among_others(
+    models: Mapping[str, tuple[Model, Scorecard]], name: str
+) -> None:
+    card = models[name][1]
+    rows = pd.concat([proof.adversarial(card, 500, 4), training_rows(100, seed=6)[0]], ignore_index=True)
+    rows.loc[0, ["visits", "balance"]] = [math.inf, -math.inf]
+    assert rows["visits"].isna().any()
+    assert [card.score_row(row) for row in rows_of(rows)] == card.log_odds(rows).tolist()
+    alone = [card._shares_of_row([[row[column]] for column in card.features]) for row in rows_of(rows)]
+    assert np.array_equal(np.concatenate(alone), card._shares(card.coded(rows)))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_reasons_add_up_for_every_kind_of_model(
     models: Mapping[str, tuple[Model, Scorecard]], name: str
