@@ -118,10 +118,10 @@ def run(config: Config) -> Reported:
     written = {**{folder / path.name: data for path, data in contents.items()}, **contents}
     # last: a list that a killed run did not finish is none that a person has seen
     written[folder / keptlists.NAME] = facts.kept_list
-    written[config.pictures] = album.kept()
     if not config.dry_run:
         for path, data in written.items():
             files.write_bytes(path, data)
+        files.write_bytes(config.pictures, album.kept())
         forget(config.reports, KEPT_RUNS)
     names = [_relative(path, config.home) for path in written]
     report, risk_list = _relative(config.report, config.home), _relative(config.risk_list, config.home)

@@ -15,7 +15,7 @@ from attrition.publisher import Shelf
 # what tells of a run, and not of its result
 OF_A_RUN = {
     *("run", "release", "ingested", "newer_than", "scored_at", "trained_at", "at", "created"),
-    *("seconds", "fit_seconds", "stamp"),
+    *("seconds", "fit_seconds", "stamp", "seal"),
 }
 FOLDERS = ("ingesteddata", "models", "production_deployment")
 

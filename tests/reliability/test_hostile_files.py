@@ -16,7 +16,7 @@ from tests.projects import HEADER, Project
 from tests.reliability import ALL
 from tests.reliability.conftest import Tell
 
-EXAMPLES = 1_500 if ALL else 60
+EXAMPLES = 1_500 if ALL else 25
 COUNTED = ("status", "code", "column", "rows_read", "rejected")
 tried = {"files": 0, "ingested": 0, "rejected": 0}
 
