@@ -80,6 +80,8 @@ def engine(memory_limit: str, spill: Path) -> Iterator["DuckDBPyConnection"]:
         ) as connection,
         faults(),
     ):
+        # where no file was started as a script, it would draw on standard output
+        connection.execute("SET enable_progress_bar = false")
         yield connection
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from attrition.contract import Contract
 from attrition.parts import Part
 from attrition.settings import Clients
 from attrition.sources import Unreadable
+from tests.projects import CHECKOUT
 
 CLIENTS = Clients.model_validate(
     {
@@ -264,3 +267,14 @@ def test_an_unknown_part_is_forgotten_and_a_cut_one_made_again(engine: Any, tmp_
     assert rows_in(engine, again) == rows_in(engine, part)
     parts.forget(tmp_path / "parts", [again])
     assert sorted(p.suffix for p in (tmp_path / "parts").iterdir()) == [".csv", ".json", ".parquet"]
+
+
+def test_the_engine_draws_nothing_on_standard_output(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from attrition import parts\n"
+        "with parts.engine('1GB', Path(sys.argv[1])) as engine:\n"
+        "    asked = \"SELECT current_setting('enable_progress_bar')\"\n"
+        "    assert engine.execute(asked).fetchone() == (False,)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=CHECKOUT, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
