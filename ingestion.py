@@ -147,6 +147,8 @@ def last_ingestion(config: Config) -> Last:
     try:
         last = generations.current(config)
         known = [last] if last else []
+        # a first generation that a killed run did not make current is there, and nobody can read it
+        damaged = last is None and bool(publisher.names(shelf))
     except DataError as fault:
         known, damaged = [], True
         log.error("the ingested data is made again from the datasets. %s", fault)

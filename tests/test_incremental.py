@@ -507,3 +507,11 @@ def test_two_million_rows_need_little_more_memory_than_allowed(large: Large) -> 
 def test_a_long_run_prints_its_answer_and_nothing_else(large: Large) -> None:
     assert large.stderr == ""
     assert json.loads(large.stdout)["rows_added"] == 2_000_000
+
+
+def test_a_first_generation_that_a_killed_run_did_not_make_current_is_made_again(project: Project) -> None:
+    project.dataset("a.csv", [A])
+    ingest(project)
+    (project.home / "ingesteddata/current").unlink()
+    assert project.run("ingestion.py", "-q").returncode == 0
+    assert table(project) == [f"{A},a.csv"]
