@@ -87,6 +87,8 @@ def deploy(config: Config, reason: str) -> Deployed:
     candidate = read_candidate(config)
     live = _live_or_damaged(config)
     if live and not config.force and _same_model(live, candidate):
+        if not config.dry_run:
+            publisher.point_fixed_links(live.shelf, live.edition)
         return Deployed(live.id, live.edition.parent, "kept", "nothing to do")
     prove(config, candidate)
     if config.dry_run:

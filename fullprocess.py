@@ -22,7 +22,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ingestion
-from attrition import alerts, challengers, files, generations, monitor, news, plays, releases, stage
+from attrition import (
+    alerts,
+    challengers,
+    files,
+    generations,
+    monitor,
+    news,
+    plays,
+    publisher,
+    releases,
+    stage,
+)
 from attrition import config as configuration
 from attrition import contract as contracts
 from attrition.config import Config
@@ -73,6 +84,9 @@ def process(config: Config) -> Processed:
     if config.dry_run:
         return rehearsed(config, ingested)
     contract, what = contracts.compiled(config.clients), news.look(config)
+    if what.live:
+        # whatever a killed deployment did not get to
+        publisher.point_fixed_links(what.live.shelf, what.live.edition)
     record = judge_live(config, contract, what)
     reason = reason_to_retrain(config, contract, what, record)
     against = challengers.reason_against(config, contract, what) if reason else None

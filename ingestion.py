@@ -111,6 +111,8 @@ def run(config: Config) -> Ingested:
     signing.ready(config)
     contract = contracts.compiled(config.clients)
     last = last_ingestion(config)
+    if last.generation and not last.damaged and not config.dry_run:
+        publisher.point_fixed_links(generations.shelf(config), last.generation)
     found, unsettled = settled(config)
     again = config.force or last.damaged or _contract_of(last.generation) != contract.fingerprint
     known = _extracts(config, last)

@@ -1,13 +1,12 @@
 """What the API says about clients: predictions, the risk list, the newest score. Rows in, plain facts out."""
 
 import csv
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attrition import changes, plays, tables
+from attrition import changes, plays, scorecard, tables
 from attrition.contract import NUMBER, Contract
 from attrition.problems import Refused
 from attrition.quick import Usual
@@ -162,13 +161,7 @@ def _probabilities(card: Scorecard, rows: Sequence[Mapping[str, Any]]) -> list[f
     if len(rows) > FEW_ROWS:
         found: list[float] = card.probability(_table(card, rows)).tolist()
         return found
-    return [_logistic(card.score_row(row)) for row in rows]
-
-
-def _logistic(log_odds: float) -> float:
-    # the exponent is never positive, so it cannot overflow
-    small = math.exp(-abs(log_odds))
-    return (1.0 if log_odds >= 0 else small) / (1.0 + small)
+    return [scorecard.logistic(card.score_row(row)) for row in rows]
 
 
 def _broken_rules(contract: Contract, row: Mapping[str, Any]) -> list[str]:

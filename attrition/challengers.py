@@ -21,6 +21,7 @@ from attrition.releases import Release
 from attrition.settings import Retraining
 
 KEPT = 3
+REASON = "reason.txt"
 
 
 def reason_to_train(config: Config, live: Release, record: Record) -> str | None:
@@ -126,15 +127,18 @@ def refuse(config: Config, contract: Contract, what: News, reason: str, trained:
         folder = config.refused / config.run
         for path in (config.model_description, config.scorecard, config.trained_model, config.scores):
             files.write_bytes(folder / path.name, path.read_bytes())
-        files.write_text(folder / "reason.txt", f"{reason}\n")
+        files.write_text(folder / REASON, f"{reason}\n")
         forget(config)
     monitor.write(config.monitor, memory.refused(refusal))
 
 
 def forget(config: Config) -> None:
+    """Remove the oldest, and those that a killed run did not finish: their reason comes last."""
     folders = sorted(config.refused.iterdir(), key=lambda folder: (folder.stat().st_mtime_ns, folder.name))
-    for folder in folders[:-KEPT]:
-        shutil.rmtree(folder)
+    whole = [folder for folder in folders if (folder / REASON).exists()]
+    for folder in folders:
+        if folder not in whole[-KEPT:]:
+            shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)

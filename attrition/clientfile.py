@@ -3,7 +3,6 @@
 A row is explained by the release that scored it, never by another one.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ def explained(card: Scorecard | None, cells: Mapping[str, str], probability: flo
     except (ValueError, KeyError):
         return _not_its_row(card)
     log_odds = float(card.log_odds(values)[0])
-    if abs(_probability(log_odds) - probability) > SAME_RISK:
+    if abs(scorecard.logistic(log_odds) - probability) > SAME_RISK:
         return _not_its_row(card)
     return Explained(card.base, log_odds, card.explain(values, top=None)[0], card.threshold_from, "")
 
@@ -113,12 +112,6 @@ def _not_its_row(card: Scorecard) -> Explained:
 
 def _value(card: Scorecard, column: str, cell: str) -> float | str:
     return float(cell or "nan") if column in card.numbers else tables.unguarded(cell)
-
-
-def _probability(log_odds: float) -> float:
-    # the exponent is never positive, so it cannot overflow
-    small = math.exp(-abs(log_odds))
-    return (1.0 if log_odds >= 0 else small) / (1.0 + small)
 
 
 def _readable(place: Path) -> OnDisk | None:

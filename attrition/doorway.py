@@ -31,7 +31,9 @@ class Door:
     def __init__(self, config: Config, pages: Site, paths: frozenset[str]) -> None:
         self._keys = keys.known(os.environ.get(config.settings.api.keys_env, ""))
         self._limits = Limits(config.settings.api.per_minute, len(self._keys))
-        self._sessions = Sessions([key.digest for key in self._keys if key.may(keys.READ)])
+        # a cookie opens what may be looked at
+        self._readers = [key for key in self._keys if key.may(keys.READ)]
+        self._sessions = Sessions([key.digest for key in self._readers])
         self._pages, self._paths = pages, paths
 
     def let_in(self, route: Route | None, noted: Noted) -> Response | None:
@@ -61,11 +63,13 @@ class Door:
         """A cookie for a key, and on to the place wanted."""
         _check_form()
         wanted = sessions.own_place(request.form.get("next", "/"))
-        cookie = self._sessions.begin(request.form.get("key", ""))
-        if cookie is None:
+        key = keys.find(self._readers, os.fsencode(request.form.get("key", "")))
+        if key is None:
             return self._form(wanted, "No such key may look at this. Check it, or ask who runs this server.")
         answer = _go_on(wanted)
-        answer.set_cookie(sessions.COOKIE, cookie, max_age=sessions.SECONDS, **_only_here())
+        answer.set_cookie(
+            sessions.COOKIE, self._sessions.begin(key.digest), max_age=sessions.SECONDS, **_only_here()
+        )
         return answer
 
     def leave(self) -> Response:
@@ -119,7 +123,7 @@ class Door:
         return cookie is not None and self._sessions.knows(cookie)
 
     def _form(self, wanted: str, fault: str) -> Response:
-        is_private = request.is_secure or sessions.is_here(request.host)
+        is_private = request.is_secure or keys.is_here(request.host)
         return self._pages.login(wanted, fault, self.visitor(), is_private)
 
 

@@ -55,14 +55,19 @@ def known(text: str) -> list[Key]:
 def named(keys: Sequence[Key], authorization: str) -> Key:
     """The key that the header names, or Refused."""
     # WSGI hands headers over as latin-1: this gives back the bytes that were sent
-    given = _digest(authorization.removeprefix(SCHEME).encode("latin-1", "replace"))
-    # every key is compared, so that the time taken tells nothing
-    found = [key for key in keys if hmac.compare_digest(given, key.digest)]
-    if not (authorization.startswith(SCHEME) and found):
+    key = find(keys, authorization.removeprefix(SCHEME).encode("latin-1", "replace"))
+    if key is None or not authorization.startswith(SCHEME):
         raise Refused(
             401, "Send a key: Authorization: Bearer KEY.", headers={"WWW-Authenticate": SCHEME.strip()}
         )
-    return found[0]
+    return key
+
+
+def find(keys: Sequence[Key], given: bytes) -> Key | None:
+    """The key that these bytes are. Every one is compared, so that the time taken tells nothing."""
+    digest = _digest(given)
+    found = [key for key in keys if hmac.compare_digest(digest, key.digest)]
+    return found[0] if found else None
 
 
 def check_role(key: Key, role: str) -> None:

@@ -55,7 +55,7 @@ class Route:
     sentence: str
     answers: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
     role: str = keys.READ
-    query: type[shapes.Query] = shapes.NoQuery
+    query: type[shapes.Query] = shapes.Query
     refusals: tuple[int, ...] = ()
     within: Mapping[str, str] = field(default_factory=dict)
     takes_rows: bool = False

@@ -513,5 +513,11 @@ def _probability(log_odds: Floats) -> Floats:
     return np.where(log_odds >= 0, 1.0, small) / (1.0 + small)
 
 
+def logistic(log_odds: float) -> float:
+    """The same of one number, without arrays."""
+    small = math.exp(-abs(log_odds))
+    return (1.0 if log_odds >= 0 else small) / (1.0 + small)
+
+
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"

@@ -81,10 +81,6 @@ def _of_one_type(schema: dict[str, Any]) -> dict[str, Any]:
     return {**next((kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}), {}), **told}
 
 
-class NoQuery(Query):
-    pass
-
-
 class PageQuery(Query):
     """A page takes what it understands."""
 
@@ -112,15 +108,11 @@ class RiskQuery(Query):
         }
 
 
-class Answer(BaseModel):
-    pass
-
-
 Time = Annotated[str, Field(description="UTC", pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class Reason(Answer):
+class Reason(BaseModel):
     feature: str
     value: float | str | None = Field(description="the client's own value; null is missing")
     typical: float | str | None = Field(description="that of the typical client who stayed")
@@ -128,7 +120,7 @@ class Reason(Answer):
     sentence: str
 
 
-class Prediction(Answer):
+class Prediction(BaseModel):
     id: str | int | None
     prediction: int = Field(ge=0, le=1, description="1: leaves")
     probability: Probability
@@ -137,7 +129,7 @@ class Prediction(Answer):
     reasons: list[Reason] | None = Field(None, description="with explain, strongest first")
 
 
-class Predictions(Answer):
+class Predictions(BaseModel):
     release: str
     threshold: Probability
     threshold_from: str
@@ -145,7 +137,7 @@ class Predictions(Answer):
     predictions: list[Prediction]
 
 
-class Scoring(Answer):
+class Scoring(BaseModel):
     release: str
     threshold: Probability
     threshold_from: str
@@ -157,14 +149,14 @@ class Scoring(Answer):
     )
 
 
-class SummaryStats(Answer):
+class SummaryStats(BaseModel):
     release: str | None
     diagnosed_at: Time | None
     rows: int | None
     summary: dict[str, Any] = Field(description="by number column")
 
 
-class Serving(Answer):
+class Serving(BaseModel):
     release: str | None = None
     threshold: float | None = None
     threshold_from: str | None = None
@@ -172,7 +164,7 @@ class Serving(Answer):
     fault: str | None = Field(description="what is wrong with the live release")
 
 
-class Diagnostics(Answer):
+class Diagnostics(BaseModel):
     diagnosed_at: Time
     release: str | None
     rows: int
@@ -184,7 +176,7 @@ class Diagnostics(Answer):
     serving: Serving
 
 
-class Client(Answer):
+class Client(BaseModel):
     """A line of the risk list; the columns of the client's row stand there too."""
 
     probability: Probability | None
@@ -195,7 +187,7 @@ class Client(Answer):
     scored_at: Time | None
 
 
-class RiskList(Answer):
+class RiskList(BaseModel):
     release: str | None
     threshold: Probability | None
     scored_at: Time | None
@@ -208,7 +200,7 @@ class RiskList(Answer):
     clients: list[Client]
 
 
-class Stand(Answer):
+class Stand(BaseModel):
     """Where a client stood on a list that is kept."""
 
     run: str
@@ -219,7 +211,7 @@ class Stand(Answer):
     release: str
 
 
-class ClientFacts(Answer):
+class ClientFacts(BaseModel):
     release: str = Field(description="the one that made the list, which explains it")
     threshold: Probability
     threshold_from: str | None
@@ -232,32 +224,32 @@ class ClientFacts(Answer):
     history: list[Stand] = Field(description="oldest first")
 
 
-class Index(Answer):
+class Index(BaseModel):
     service: str
     version: str
     release: str | None
     endpoints: dict[str, str]
 
 
-class Health(Answer):
+class Health(BaseModel):
     service: str
     status: str
     practice: bool
 
 
-class Ready(Answer):
+class Ready(BaseModel):
     status: str
     release: str
     last_good_run: Time
 
 
-class Report(Answer):
+class Report(BaseModel):
     """The sections of the report as models/report.json has them."""
 
     status: dict[str, Any]
 
 
-class Error(Answer):
+class Error(BaseModel):
     row: int | None = Field(description="counted from 0; null: the whole of the data")
     line: int | None = Field(None, description="of a CSV")
     column: str | None
@@ -265,7 +257,7 @@ class Error(Answer):
     message: str
 
 
-class Problem(Answer):
+class Problem(BaseModel):
     """RFC 9457."""
 
     type: str

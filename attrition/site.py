@@ -22,6 +22,7 @@ from attrition import (
     following,
     listfiles,
     pages,
+    scorecard,
     sections,
     trends,
     worklist,
@@ -408,7 +409,7 @@ def _why(explained: Explained, words: Mapping[str, str]) -> dict[str, Any] | Non
         ],
         "base": explained.base,
         "log_odds": explained.log_odds,
-        "base_risk": 1 / (1 + math.exp(-explained.base)),
+        "base_risk": scorecard.logistic(explained.base),
     }
 
 

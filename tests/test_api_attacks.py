@@ -60,7 +60,6 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def server(attacked: Project) -> Iterator[Server]:
     with servers.serving(attacked.home) as running:
         yield running
-        assert "Traceback" not in running.log.read_text()
 
 
 @pytest.fixture(scope="module")

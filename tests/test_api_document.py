@@ -61,7 +61,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def server(served: Project) -> Iterator[Server]:
     with servers.serving(served.home, workers=2) as running:
         yield running
-        assert "Traceback" not in running.log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,8 @@ def test_test_rows_that_drift_left_behind_judge_no_more_and_this_is_told(fed: Pr
 def test_a_challenger_that_is_not_better_is_kept_aside_and_the_tick_is_no_failure(fed: Project) -> None:
     tick(fed)
     before = live(fed)
+    # what a run left that was killed while it kept a challenger aside
+    fed.write("models/refused/20260101T000000.000Z-1/.model.json.0000abcd.tmp", "{half")
     fed.dataset("b.csv", classic_rows(150, start=2000))
     answer = fed.json("fullprocess.py")
     assert "There are 150 new labelled rows, and the model was fitted on 200." in answer["reason"]

@@ -515,3 +515,15 @@ def test_a_first_generation_that_a_killed_run_did_not_make_current_is_made_again
     (project.home / "ingesteddata/current").unlink()
     assert project.run("ingestion.py", "-q").returncode == 0
     assert table(project) == [f"{A},a.csv"]
+
+
+def test_a_fixed_name_that_a_killed_run_did_not_make_is_made_by_the_next(project: Project) -> None:
+    project.dataset("a.csv", [A])
+    ingest(project)
+    for name in ("finaldata.csv", "ingestedfiles.txt"):
+        (project.home / "ingesteddata" / name).unlink()
+    assert project.run("ingestion.py", "--dry-run").returncode == 0
+    assert not (project.home / "ingesteddata/finaldata.csv").exists()
+    assert project.run("ingestion.py", "-q").returncode == 0
+    assert table(project) == [f"{A},a.csv"]
+    assert (project.home / "ingesteddata/ingestedfiles.txt").exists()

@@ -64,6 +64,12 @@ def result(config: Config) -> dict[str, Any]:
         "watched": _watched(config, release.id if release else None),
         "refusals": [each.reason for each in monitor.read(config.monitor).refusals],
         "left behind": left_behind(config),
+        "fixed names": [
+            str(shelf.root / name)
+            for shelf in (generations.shelf(config), releases.shelf(config))
+            for name in shelf.links
+            if (shelf.root / name).exists()
+        ],
     }
 
 
