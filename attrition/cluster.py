@@ -222,7 +222,12 @@ def _watched_backend(client: "Client", shared: Any) -> Any:
 
     class Watched(DaskDistributedBackend):
         def __init__(self) -> None:
-            super().__init__(client=client, scatter=[shared])
+            super().__init__(client=client)
+            # under a name of its own: one made of the content, as joblib's, is that of the same data in a
+            # run before, whose end may still take it away
+            self._scatter = [shared]
+            (sent,) = client.scatter([shared], broadcast=True, hash=False)
+            self.data_futures = {id(shared): sent}
             self.open: set[Future[Any]] = set()
 
         def effective_n_jobs(self, n_jobs: int) -> int:

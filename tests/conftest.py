@@ -1,8 +1,10 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import pictures
 from tests.projects import SHARED, Project
 
 
@@ -13,6 +15,16 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("ATTRITION_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ATTRITION_PACKAGE_CHECK", "off")
+
+
+@pytest.fixture(autouse=True)
+def _empty_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Reports of this process have empty pictures, but where a test is marked to draw them."""
+    if request.node.get_closest_marker("draws"):
+        yield
+        return
+    with pictures.empty():
+        yield
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,23 @@ FOLDERS = {
 }
 
 
-# what reports of this process have drawn
-ALBUM: dict[str, Any] = {}
-
-
 class Project:
-    """Folders and a config below `home`; datasets are settled at once, only cheap models compete."""
+    """Folders and a config below `home`; datasets are settled at once, and a model is cheaply chosen."""
 
-    def __init__(self, home: Path, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, Any] | None = None, folds: int = 2) -> None:
         self.home = home
         self.here = False
+        self.folds = folds
         for folder in ("sourcedata", "testdata", "practicedata"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         self.configure(**(settings or {}))
 
     def configure(self, **sections: Any) -> None:
-        sections["training"] = {"candidates": ["logistic"], **sections.get("training", {})}
+        sections["training"] = {
+            "candidates": ["logistic"],
+            "folds": self.folds,
+            **sections.get("training", {}),
+        }
         settings = {**FOLDERS, "ingestion": {"settle_seconds": 0}, **sections}
         (self.home / "config.json").write_text(json.dumps(settings))
 
@@ -66,30 +67,10 @@ class Project:
         """Start a script by hand, from a folder not the project's; or, `here`, in this very process."""
         arguments = ["--config", str(self.home / "config.json"), *flags]
         if self.here:
-            with self._album("practicemodels" if "--practice" in flags else "models"):
-                return _run_here(script, arguments)
+            return _run_here(script, arguments)
         command = [sys.executable, str(CHECKOUT / script), *arguments]
         environment = {**os.environ, "ATTRITION_PACKAGE_CHECK": "off", **(env or {})}
         return subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, timeout=300)
-
-    @contextlib.contextmanager
-    def _album(self, folder: str) -> Iterator[None]:
-        """Lend a project without pictures those that others drew: the same figures look the same anywhere."""
-        place = self.home / folder / "pictures.json"
-        is_new, lent = not place.parent.is_dir(), 0
-        if ALBUM and not place.exists():
-            place.parent.mkdir(exist_ok=True)
-            place.write_text(json.dumps(ALBUM))
-            lent = place.stat().st_ino
-        yield
-        if lent and place.exists() and place.stat().st_ino == lent:
-            # nothing was reported: the place is left as it was
-            place.unlink()
-            if is_new and not any(place.parent.iterdir()):
-                place.parent.rmdir()
-        elif place.exists():
-            with contextlib.suppress(ValueError, AttributeError):
-                ALBUM.update(json.loads(place.read_text()))
 
     def json(self, script: str, *flags: str, status: int = 0) -> dict[str, Any]:
         """What a script answers with --json; its exit status must be the one expected."""

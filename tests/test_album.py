@@ -66,6 +66,7 @@ def test_a_damaged_album_is_an_empty_one(tmp_path: Path, content: str) -> None:
     assert pen.drawn == 1
 
 
+@pytest.mark.draws
 def test_a_report_on_new_rows_draws_only_what_they_changed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 @pytest.fixture
 def fed(project: Project) -> Project:
-    project.here = True
+    project.here, project.folds = True, 5
     project.configure(alerts={"webhook_env": HOOK})
     project.dataset("a.csv", classic_rows(200))
     project.dataset("test.csv", classic_rows(90, start=1000), folder="testdata")

@@ -130,6 +130,7 @@ def test_a_course_has_the_last_score_of_each_day_within_its_interval_and_the_mea
     assert trends.courses(chronicle.Chronicle()) == []
 
 
+@pytest.mark.draws
 def test_the_picture_of_all_runs_says_what_it_shows_and_stays_small() -> None:
     lines = chain.from_iterable(histories.ticks(6000, minutes=90))
     courses = trends.courses(chronicle.coarsened(chronicle.of(lines)))

@@ -5,6 +5,7 @@ pip and pip-audit are this interpreter's own; the index and the service are smal
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +21,13 @@ import pytest
 from attrition import config as configuration
 from attrition import files, packages
 from attrition.config import Config
+from tests.projects import CHECKOUT
 
 NOW = "2026-03-10T06:00:00Z"
 HALF_A_DAY_LATER = "2026-03-10T18:00:00Z"
 THREE_DAYS_LATER = "2026-03-13T06:00:00Z"
 PLUGGY, PACKAGING, INICONFIG = (metadata.version(name) for name in ("pluggy", "packaging", "iniconfig"))
+LOCKED = packages.required(packages.LOCK.read_text("utf-8"))
 HASH = f" \\\n    --hash=sha256:{64 * '0'}\n"
 LOCK = f"pluggy=={PLUGGY}{HASH}packaging=={PACKAGING}{HASH}iniconfig=={INICONFIG}{HASH}"
 
@@ -222,6 +225,18 @@ def test_known_vulnerabilities_come_from_pip_audit(index: Index, config: Config,
     assert found["packaging"]["vulnerabilities"] == ["PYSEC-2026-1", "PYSEC-2026-2"]
     assert found["pluggy"]["vulnerabilities"] == []
     assert "vulnerable packages: 1 of 3." in checked["vulnerabilities_status"]
+
+
+def test_the_audit_of_a_build_fails_where_a_package_of_the_lock_is_vulnerable(index: Index) -> None:
+    index.versions = {name: [version] for name, version in LOCKED.items()}
+    index.vulnerabilities = {"numpy": ["PYSEC-2026-1"]}
+    audit = [sys.executable, str(CHECKOUT / ".ci/audit.py")]
+    done = subprocess.run(audit, capture_output=True, text=True, cwd="/")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"  numpy {LOCKED['numpy']}: PYSEC-2026-1. Run: make lock UPGRADE=yes\n" in done.stdout
+    index.vulnerabilities = {}
+    done = subprocess.run(audit, capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0 and "vulnerable packages: 0 of" in done.stdout
 
 
 def test_a_package_that_the_service_does_not_know_is_not_called_safe(

@@ -144,6 +144,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
     assert "<b>&amp;</b> $x_{$ %s" in read("<p>&lt;b&gt;&amp;amp;&lt;/b&gt; $x_{$ %s</p>")
 
 
+@pytest.mark.draws
 def test_a_picture_is_drawn_with_its_words() -> None:
     drawn = plots.calibration_picture([{"predicted": 0.1, "observed": 0.2, "count": 50}])
     body = (

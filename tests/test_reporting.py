@@ -293,6 +293,7 @@ def test_the_column_that_decides_is_told_first_with_each_of_its_categories(proje
     assert "missing: " in first
 
 
+@pytest.mark.draws
 def test_trees_are_told_like_any_other_model(project: Project) -> None:
     page = _decided_by_plan(project, "constant", "boosting")
     assert "Model boosting" in page.text
@@ -319,11 +320,13 @@ def test_a_model_described_before_this_was_known_says_so(project: Project) -> No
     assert "What the model looks at Not known: " in Page(page.decode()).text
 
 
+@pytest.mark.draws
 def test_words_of_any_alphabet_dollars_and_tags_are_drawn_and_told(project: Project) -> None:
     page = _decided_by_plan(project, "logistic", words=f"$x_{{$ {WORDS} <b>\n")
     assert "Shape of $x_{$ \N{GRINNING FACE} مرحبا" in _looks(page)[1][0]
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize(
     ("points", "effects", "errors", "typical", "told"),
     [
@@ -515,6 +518,7 @@ def test_a_whole_run_that_finished_makes_up_for_a_failed_stage_but_not_for_the_a
     assert [finding.sentence.split(":")[-1] for finding in reporting.failures(config)] == [" apicalls broke"]
 
 
+@pytest.mark.draws
 def test_from_three_days_on_the_course_of_all_runs_is_drawn(project: Project) -> None:
     config = _classic(project)
     for day in (1, 2):
@@ -557,6 +561,7 @@ def test_diagnostics_of_earlier_data_are_told_to_be_old(project: Project) -> Non
     assert old in _page(project).text
 
 
+@pytest.mark.draws
 def test_drift_is_told_with_its_figures(project: Project) -> None:
     project.here = True
     project.configure(retraining={"most_per_day": 1})
@@ -608,6 +613,7 @@ def test_each_ingestion_is_a_row_with_its_sums_the_newest_last(project: Project)
     assert "Each run that met new or changed datasets, the newest last;" in _page(project).text
 
 
+@pytest.mark.draws
 def test_from_three_ingestions_on_their_trend_is_drawn_and_told_in_words(project: Project) -> None:
     config = _classic(project, rows=["odd,many,3,4,0"] * 8 + classic_rows(2))
     for day in (2, 3):
@@ -875,6 +881,7 @@ def test_importing_the_stage_costs_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.draws
 def test_the_same_figures_give_the_same_pictures() -> None:
     confusion = {"true_positive": 30, "false_positive": 12, "false_negative": 8, "true_negative": 150}
     bins = [
@@ -885,6 +892,7 @@ def test_the_same_figures_give_the_same_pictures() -> None:
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.draws
 def test_a_matrix_of_which_a_row_is_empty_is_drawn() -> None:
     nobody = {"true_positive": 0, "false_positive": 0, "false_negative": 0, "true_negative": 4}
     picture = plots.confusion_picture(nobody, 0.5)

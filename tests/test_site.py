@@ -41,7 +41,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a list of clients of every name, made twice; tests here leave it as it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTRITION_PACKAGE_CHECK", "off")
-        project = Project(tmp_path_factory.mktemp("served"))
+        project = Project(tmp_path_factory.mktemp("served"), folds=5)
         through_the_stages(project, "logistic")
         servers.stage.step(project.config(run="b-run"), "reporting", reporting.run)
     return project
@@ -62,7 +62,7 @@ def server(served: Project) -> Iterator[Server]:
 def own(served: Project, tmp_path: Path) -> Project:
     """A copy of it, free to be changed."""
     shutil.copytree(served.home, tmp_path / "own", symlinks=True)
-    return Project(tmp_path / "own", settings("logistic"))
+    return Project(tmp_path / "own", settings("logistic"), folds=5)
 
 
 class Page(HTMLParser):

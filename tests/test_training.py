@@ -198,6 +198,7 @@ def test_rows_whose_outcome_is_not_known_yet_are_not_trained_on(project: Project
 
 
 def test_three_leavers_in_twenty_six_rows_are_cross_validated_in_three_folds(project: Project) -> None:
+    project.folds = 5
     config = ingested(project, labels(simulated(26), *["yes"] * 3, *["no"] * 23))
     trained = training.run(config)
     assert trained.left == 3

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from attrition import stamp
+from tests import pictures
 from tests.projects import Project, classic_rows
 
 
 def serve() -> None:
-    _draw_nothing()
+    pictures.empty().start()
     _warm_up()
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - a count is all
     _answer({"threads": threads})
@@ -86,16 +87,6 @@ def _warm_up() -> None:
         project.dataset("test.csv", classic_rows(60, start=1000), folder="testdata")
         done = project.run("fullprocess.py", "-q")
         assert done.returncode == 0, done.stderr
-
-
-def _draw_nothing() -> None:
-    """Pictures of the right size, and empty: drawing takes most of a tick's time and touches no file."""
-    from matplotlib.figure import Figure
-
-    def draw(figure: Figure, renderer: Any) -> None:
-        figure.patch.draw(renderer)
-
-    Figure.draw = draw  # type: ignore[method-assign, assignment]
 
 
 def _answer(facts: dict[str, Any]) -> None:

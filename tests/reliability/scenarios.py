@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from tests.reliability import checks
 from tests.reliability.attempts import Done, Fault, Server
 from tests.reliability.trees import Shelf, Tree
 
+# a predecessor is forgotten soon, and a model chosen fast: thousands are
+SETTINGS: Mapping[str, Any] = {"deployment": {"keep": 1}, "training": {"folds": 2}}
 DATABASE, PUBLISHED = "clients.db", "published.db"
 WRITTEN = (
     *checks.FOLDERS,
@@ -73,7 +75,7 @@ def stand(server: Server, home: Path | None = None) -> Iterator[Stand]:
     memory = Path("/dev/shm")
     place = home or (memory if os.access(memory, os.W_OK) else None)
     with tempfile.TemporaryDirectory(prefix="attrition-", dir=place) as folder:
-        project = Project(Path(folder), {"deployment": {"keep": 1}})
+        project = Project(Path(folder), SETTINGS)
         project.dataset("test.csv", classic_rows(60, start=1000), folder="testdata")
         yield Stand(project, server, Shelf(project.home, WRITTEN))
 
@@ -137,7 +139,9 @@ def database(stand: Stand) -> None:
     with closing(sqlite3.connect(stand.home / DATABASE)) as connection, connection:
         connection.execute(f"CREATE TABLE clients ({', '.join(columns)}, change)")
     stand.project.configure(
-        database={"query": f"SELECT {HEADER}, change FROM clients", "cursor": "change"}, publish={}
+        **SETTINGS,
+        database={"query": f"SELECT {HEADER}, change FROM clients", "cursor": "change"},
+        publish={},
     )
     stand.environ["ATTRITION_DATABASE_URL"] = f"sqlite:///{stand.home / DATABASE}"
     stand.environ["ATTRITION_PUBLISH_URL"] = f"sqlite:///{stand.home / PUBLISHED}"

@@ -66,6 +66,18 @@ class Shelf:
         return Entry(at.st_mode, self.known[key], at.st_mtime_ns)
 
 
+def is_draft(name: str) -> bool:
+    """Whether it is, or lies in, what was never published: nobody reads it, the next run removes it."""
+    _, *below = name.split("/")
+    return any(part.startswith(".") for part in below) or name.endswith(".tmp")
+
+
+def without_drafts(tree: Tree) -> Tree:
+    """What a re-run can tell: all that was published, and that drafts lie about."""
+    published = {name: entry for name, entry in tree.items() if not is_draft(name)}
+    return published if len(published) == len(tree) else {**published, ".draft": Entry(0, b"", 0)}
+
+
 def fingerprint(tree: Tree) -> str:
     """Equal for trees with the same names, types, modes and contents, whenever they were written."""
     digest = hashlib.sha256()
