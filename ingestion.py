@@ -244,7 +244,7 @@ def merge(
     """
     merged = [merging.Source(one.seen.name, one.part) for one in judged if one.part]
     contents = [(one.seen.name, one.seen.rows_from) for one in judged if one.part]
-    before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.rows_from]
+    before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.in_table]
     known = len(before) if not again and contents[: len(before)] == before else 0
     place, rows = at.folder / "finaldata.csv", at.folder / "rows.csv"
     body, header = (rows, ()) if known else (place, at.contract.clients.columns)
@@ -332,7 +332,7 @@ def _continued(last: Edition | None, place: Path, rows: Path) -> Table:
 def _counted(seen: Seen, added: Mapping[str, int], last: Last) -> Seen:
     """The entry with the rows that its dataset has in the table; equal ones count for the first."""
     # not merged anew: in the table already, or without rows in it
-    before = last.datasets[seen.name].rows_kept if seen.name in last.datasets and seen.rows_from else 0
+    before = last.datasets[seen.name].rows_kept if seen.name in last.datasets and seen.in_table else 0
     rows = added.get(seen.name, before)
     if seen.status != "ingested":
         return replace(seen, rows_kept=rows)
@@ -403,7 +403,7 @@ def _ingested_files(datasets: Sequence[Seen]) -> str:
     lines = []
     for seen in datasets:
         name = seen.name.replace("\\", "\\\\").replace("\n", "\\n")
-        if seen.rows_from:
+        if seen.in_table:
             lines.append(f"{'' if name == seen.name else chr(92)}{seen.rows_from}  {name}\n")
     return "".join(lines)
 
