@@ -140,7 +140,9 @@ def report_picture(home: Path, folder: Path) -> list[Path]:
     with serving(home) as server, browsing(server.url) as browser:
         browser.size(*OPENING)
         browser.open("/report")
-        return _written(folder, {"report.png": browser.picture()})
+        taken = {"report.png": browser.picture()}
+    (home / "server.log").unlink()
+    return _written(folder, taken)
 
 
 def _written(folder: Path, taken: Mapping[str, bytes]) -> list[Path]:
