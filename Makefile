@@ -102,7 +102,11 @@ distclean: clean ## remove .venv as well
 	@rm -rf .venv
 
 .venv/.place:
-	@python="$(PYTHON)"; \
+	@if ! test -w . || ! test -w "$$(test -e .venv && echo .venv || echo .)"; then \
+	    echo "$$(pwd -P): $$(id -un) may not write here, so .venv cannot be made. Give this user the permission, or" \
+	        "clone the project into a folder of this user's." >&2; exit 1; \
+	fi; \
+	python="$(PYTHON)"; \
 	if test -z "$$python"; then \
 	    echo "No Python 3.11 or newer with venv was found as python3.13, python3.12, python3.11 or python3. Install one" \
 	        "(Debian, Ubuntu: apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python" >&2; \
@@ -122,6 +126,9 @@ define INSTALL
 @echo "Installing the packages of $< into .venv; this can take a minute."
 @mv .venv/.place .venv/.unfinished; \
 $(PIP_INSTALL) -r $<; status=$$?; \
+test $$status -eq 0 || echo "The packages of $< could not be installed: pip says why above. Where no package index can be" \
+    "reached, name a mirror (PIP_INDEX_URL), a proxy (HTTPS_PROXY) or a folder of wheels (PIP_NO_INDEX=1 PIP_FIND_LINKS=...)," \
+    "then run make again." >&2; \
 mv .venv/.unfinished .venv/.place; exit $$status
 @touch $@
 endef

@@ -10,6 +10,7 @@ Example: make serve
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -520,3 +521,8 @@ def _wants_csv() -> bool:
     if "csv" not in request.environ.get("HTTP_ACCEPT", ""):
         return False
     return request.accept_mimetypes.best_match([JSON, CSV]) == CSV
+
+
+if __name__ == "__main__":
+    sys.stderr.write("app.py is no script: gunicorn serves it. Run: make serve\n")
+    raise SystemExit(2)

@@ -2,10 +2,12 @@
 
 Reads   the *.csv of the input folder, rows of the database beyond the cursor, the current generation
 Writes  the next generation of ingesteddata/: finaldata.csv, ingestedfiles.txt, rejectedrows.csv,
-        ingestionmetrics.csv, datasets.json; extracts/ of the database; parts/, a cache
+        ingestionmetrics.csv, datasets.json; extracts/ of the database; parts/, a cache;
+        with --hold-out FILE a dataset and test data
 
 Example: python ingestion.py --json
-         python ingestion.py --propose-contract
+         python ingestion.py --hold-out FILE      (new test data, and a dataset)
+         python ingestion.py --propose-contract   (the clients section for config.json)
 """
 
 import logging
@@ -23,6 +25,7 @@ from attrition import (
     datasets,
     files,
     generations,
+    holdout,
     ledger,
     merging,
     monitor,
@@ -241,7 +244,7 @@ def merge(
     """
     merged = [merging.Source(one.seen.name, one.part) for one in judged if one.part]
     contents = [(one.seen.name, one.seen.rows_from) for one in judged if one.part]
-    before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.rows_from]
+    before = [(name, seen.rows_from) for name, seen in at.last.datasets.items() if seen.in_table]
     known = len(before) if not again and contents[: len(before)] == before else 0
     place, rows = at.folder / "finaldata.csv", at.folder / "rows.csv"
     body, header = (rows, ()) if known else (place, at.contract.clients.columns)
@@ -329,7 +332,7 @@ def _continued(last: Edition | None, place: Path, rows: Path) -> Table:
 def _counted(seen: Seen, added: Mapping[str, int], last: Last) -> Seen:
     """The entry with the rows that its dataset has in the table; equal ones count for the first."""
     # not merged anew: in the table already, or without rows in it
-    before = last.datasets[seen.name].rows_kept if seen.name in last.datasets and seen.rows_from else 0
+    before = last.datasets[seen.name].rows_kept if seen.name in last.datasets and seen.in_table else 0
     rows = added.get(seen.name, before)
     if seen.status != "ingested":
         return replace(seen, rows_kept=rows)
@@ -370,13 +373,25 @@ def _nothing_there(folder: Path, unsettled: Sequence[str]) -> str:
 def _warn(judged: Sequence[Judged], last: Last, changes: Ingested) -> None:
     """Each rejected content is told once, not every ten minutes; so is a dataset without rows."""
     told = {(seen.name, seen.sha256) for seen in last.datasets.values() if seen.status == "rejected"}
+    others = any(one.seen.status == "ingested" for one in judged)
     news = {*changes.datasets_new, *changes.datasets_changed}
     for one in judged:
         name, reason = one.seen.name, one.seen.reason
         if one.seen.status == "rejected" and (name, one.seen.sha256) not in told:
-            log.error("dataset %s is set aside: %s. Correct it; the others were ingested.", name, reason)
+            log.error("dataset %s is set aside: %s. %s", name, reason, _advice(one, others))
         if name in news and one.part and not one.part.rows_read:
             log.warning("dataset %s has no rows", name)
+
+
+def _advice(one: Judged, others: bool) -> str:
+    if others:
+        return "Correct it; the others were ingested."
+    if one.fault and one.fault.code == "missing_column":
+        return (
+            "Correct it; or, where its columns are right, name them in config.json: "
+            "python ingestion.py --propose-contract prints the clients section."
+        )
+    return "Correct it."
 
 
 def _contract_of(generation: Edition | None) -> str | None:
@@ -388,7 +403,7 @@ def _ingested_files(datasets: Sequence[Seen]) -> str:
     lines = []
     for seen in datasets:
         name = seen.name.replace("\\", "\\\\").replace("\n", "\\n")
-        if seen.rows_from:
+        if seen.in_table:
             lines.append(f"{'' if name == seen.name else chr(92)}{seen.rows_from}  {name}\n")
     return "".join(lines)
 
@@ -434,7 +449,13 @@ def main() -> int:
     propose = stage.Action(
         "--propose-contract", proposal.propose, "print a clients section to check", only_reads=True
     )
-    return stage.enter("ingestion", __doc__, run, (propose,))
+    hold_out = stage.Action(
+        "--hold-out",
+        holdout.hold_out,
+        "share a CSV file out: one client in five to the test data, the others to the input folder",
+        metavar="FILE",
+    )
+    return stage.enter("ingestion", __doc__, run, (propose, hold_out))
 
 
 if __name__ == "__main__":

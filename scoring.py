@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FAULTS_SHOWN = 5
 # below about this many leavers an interval is wide, and a person should hear of it
 FEW_LEAVERS = 100
+HOLD_OUT = "have some held out of a file of yours: python ingestion.py --hold-out FILE"
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,13 @@ def read_test_rows(config: Config, contract: Contract) -> "pd.DataFrame":
         found = sources.find(folder)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"{folder}: there is no such folder. Make it, or correct test_data_path in config.json."
+            f"{folder}: there is no such folder. Correct test_data_path in config.json, or {HOLD_OUT}."
         ) from None
     if not found:
-        raise DataError(f"{folder}: there is no test data (*.csv) in it. Put labelled rows there.")
+        raise DataError(
+            f"{folder}: there is no test data (*.csv) in it. Put labelled rows of other clients there, "
+            f"or {HOLD_OUT}."
+        )
     rows: list[Mapping[str, Any]] = []
     for file in found:
         rows += read_judged(contract, file)

@@ -203,7 +203,8 @@ def _read(place: Path) -> dict[str, Any]:
         raw = json.loads(place.read_bytes().decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
     except FileNotFoundError:
         raise ConfigError(
-            f"{place}: there is no such file. Name another with --config, or restore config.json."
+            f"{place}: there is no such file. Name another with --config, or write one: the five path keys "
+            "are enough (README, Configuration)."
         ) from None
     except IsADirectoryError:
         raise ConfigError(f"{place}: this is a folder. Name the config file itself with --config.") from None

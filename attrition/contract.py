@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from attrition import arithmetic, tables
+from attrition import arithmetic, sources, tables
 from attrition.settings import Clients
 from attrition.sources import Dataset
 
@@ -273,8 +273,8 @@ def quoted(text: str) -> str:
 
 def _missing(missing: Sequence[str], header: Sequence[str]) -> str:
     sentence = f"it has no column {', '.join(missing)}"
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        return f"{sentence}; its header is {quoted(header[0])}: separate the columns by commas"
+    if apart := sources.otherwise_separated(header):
+        return f"{sentence}; {apart}"
     lower = {column.lower(): column for column in header}
     near = [f"{lower[c.lower()]} (write {c})" for c in missing if c.lower() in lower]
     return f"{sentence}; it has {', '.join(near)}" if near else sentence
@@ -293,4 +293,5 @@ def ragged(fields: int, columns: int) -> Problem:
 def _wrong_type(column: str, wanted: str, instance: Mapping[str, Any]) -> Problem:
     if column not in instance:
         return Problem(column, "missing_column", f"{column} is missing")
-    return Problem(column, "wrong_type", f"{column} must be {wanted}")
+    missing = "; a row in which it is missing goes as CSV, the cell blank" if instance[column] is None else ""
+    return Problem(column, "wrong_type", f"{column} must be {wanted}{missing}")

@@ -23,6 +23,7 @@ EARLIER_STAY = "; its earlier rows stay"
 TOO_MANY = "too_many_rejected"
 # what may be read the next time although the file is the same
 RETRIED = ("cannot_open", "cannot_read")
+NOT_KEPT = "its file is gone, and its earlier rows could not stay in the table"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Seen:
     """One dataset as an ingestion leaves it: an entry of datasets.json.
 
     `status` is ingested, same content, rejected or removed. `rows_from` is the sha256 of the content whose
-    rows are in the table: an earlier one where the newest was rejected, "" where it has no rows there.
+    rows are in the table: an earlier one where the newest was rejected, "" where it has no rows there. A
+    removed one whose rows could not stay remembers it (NOT_KEPT): under another contract they may come back.
     """
 
     name: str
@@ -48,6 +50,10 @@ class Seen:
     duplicates: int = 0
     rejected: int = 0
     seconds: float = 0.0
+
+    @property
+    def in_table(self) -> bool:
+        return bool(self.rows_from) and self.reason != NOT_KEPT
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,9 @@ def _absent(at: Bench, name: str, waiting: Sequence[str]) -> Judged:
         return Judged(before, part)
     if part and at.removed:
         _keep(at, part, at.removed / f"{before.rows_from}.csv")
-    return Judged(replace(before, status="removed"), part)
+    if part is None:
+        return Judged(replace(before, status="removed", reason=NOT_KEPT))
+    return Judged(replace(before, status="removed", reason=""), part)
 
 
 def _keep(at: Bench, part: Part, place: Path) -> None:
@@ -197,14 +205,16 @@ def _earlier_part(at: Bench, name: str) -> Part | None:
     if rows is None or not rows.is_file():
         rows = _rows_in_table(at.last.generation, name, at.folder / "earlier.csv")
     if rows is None:
-        log.error("the earlier rows of %s are lost: the table they stood in is damaged", name)
+        if before.reason != NOT_KEPT:
+            log.error("the earlier rows of %s are lost: the table they stood in is damaged", name)
         return None
     try:
         with rows.open("rb") as stream:
             survey = replace(sources.survey(stream.fileno()), plain=False)
             return parts.make(at.engine, at.contract, survey, stream.fileno(), at.parts)
     except Unreadable as fault:
-        log.error("the earlier rows of %s cannot stay in the table: %s", name, fault.sentence)
+        if before.reason != NOT_KEPT:
+            log.error("the earlier rows of %s cannot stay in the table: %s", name, fault.sentence)
         return None
 
 

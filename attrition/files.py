@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from attrition.errors import LockedError
 
@@ -44,12 +44,28 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
 
     `mode` are the permissions, of which the umask takes some away.
     """
+    with _draft(path, mode) as descriptor:
+        _write_all(descriptor, data)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[TextIO]:
+    """Text that is too long to be held at once: `path` is there, whole, once the block has ended well."""
+    with (
+        _draft(path) as descriptor,
+        os.fdopen(descriptor, "w", encoding="utf-8", newline="", closefd=False) as stream,
+    ):
+        yield stream
+
+
+@contextmanager
+def _draft(path: Path, mode: int = 0o666) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            _write_all(descriptor, data)
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

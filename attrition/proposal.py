@@ -42,6 +42,7 @@ STEPS = range(3, 11)
 LEAK_AUC = 0.98
 FEWEST_OF_A_KIND = 10
 LINE = 100
+NUMBERING = "have the rows numbered (ingestion.py --hold-out FILE)"
 
 
 def _hints(words: str) -> frozenset[str]:
@@ -227,7 +228,7 @@ def propose(config: Config) -> Proposal:
 def inferred(folder: Path, heads: Sequence[Dataset]) -> Proposal:
     """The proposal for datasets that have rows; DataError, in the name of their folder, where none is."""
     datasets, unfit = fitting(heads)
-    columns, partly = shared_columns(datasets)
+    columns, partly = table_of(folder, datasets)
     outcome, target = find_outcome(folder, columns)
     client, named = find_id(folder, [column for column in columns if not _is_target(column, outcome)])
     others = [column for column in columns if column is not client and not _is_target(column, outcome)]
@@ -305,6 +306,14 @@ def fitting(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[Reason]]:
             continue
         reasons.append(Reason("", "dataset", f"{dataset.name} will be set aside by ingestion: {fault}"))
     return kept, reasons
+
+
+def table_of(folder: Path, datasets: Sequence[Dataset]) -> tuple[list[Column], list[Reason]]:
+    """As shared_columns; DataError where commas do not separate the columns."""
+    for dataset in datasets:
+        if apart := sources.otherwise_separated(dataset.header):
+            raise DataError(f"{folder}: {dataset.name}: {apart}. Then run again.")
+    return shared_columns(datasets)
 
 
 def shared_columns(datasets: Sequence[Dataset]) -> tuple[list[Column], list[Reason]]:
@@ -406,9 +415,8 @@ def _meaning(column: Column, label: str) -> int:
 
 def find_id(folder: Path, columns: Sequence[Column]) -> tuple[Column, Reason]:
     """The column that names the client, or what comes nearest; DataError where nothing does."""
-    full = [column for column in columns if column.usable and column.blank <= SLIPS and not column.is_date]
-    if fit := [column for column in full if column.may_name and _fits_as_id(column)]:
-        best = max(fit, key=lambda column: (_hints_id(column.name), not column.is_number, column.apart))
+    full = _full(columns)
+    if best := _naming(full):
         said = "its name says so, and" if _hints_id(best.name) else "a guess, to be checked:"
         count = f"{said} it has {best.different:,} values in {len(best.cells):,} rows"
         return best, Reason(best.name, "id", count)
@@ -416,7 +424,7 @@ def find_id(folder: Path, columns: Sequence[Column]) -> tuple[Column, Reason]:
     if best.different < max(2, STANDS_IN * len(best.cells)):
         raise DataError(
             f"{folder}: no column tells the clients apart, and an id column is needed. "
-            "Add one that names the client of each row, and run again."
+            f"Add one that names the client of each row, and run again; or {NUMBERING}."
         )
     said = (
         f"a stand-in, for no column names the client. It tells most rows apart, but has {best.different:,} "
@@ -425,7 +433,25 @@ def find_id(folder: Path, columns: Sequence[Column]) -> tuple[Column, Reason]:
     )
     if twin := next((other for other in full if other is not best and _says_the_same(other, best)), None):
         said += f" ({_shown(twin.name)} tells it the same)"
-    return best, Reason(best.name, "id", f"{said}. Better add a column that names the client of each row")
+    return best, Reason(
+        best.name, "id", f"{said}. Better add a column that names the client of each row, or {NUMBERING}"
+    )
+
+
+def names_client(folder: Path, dataset: Dataset) -> bool:
+    """Whether a column names the client; where none does, find_id has a stand-in at best."""
+    columns, _ = table_of(folder, [dataset])
+    outcome, _ = find_outcome(folder, columns)
+    return _naming(_full([column for column in columns if not _is_target(column, outcome)])) is not None
+
+
+def _full(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if column.usable and column.blank <= SLIPS and not column.is_date]
+
+
+def _naming(full: Sequence[Column]) -> Column | None:
+    fit = [column for column in full if column.may_name and _fits_as_id(column)]
+    return max(fit, key=lambda c: (_hints_id(c.name), not c.is_number, c.apart), default=None)
 
 
 def _fits_as_id(column: Column) -> bool:

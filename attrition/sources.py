@@ -20,6 +20,7 @@ from time import time
 
 LONGEST_HEADER = 65_536
 LONGEST_FIELD = 131_072
+HEADER_SHOWN = 40
 # small enough to stay in a processor's cache while it is looked at
 PIECE = 256 << 10
 # from this size on, counting with numpy saves what importing it takes
@@ -324,6 +325,14 @@ def _header(first: bytes) -> tuple[list[str], int]:
     return header, reader.line_num + 1
 
 
+def otherwise_separated(header: Sequence[str]) -> str:
+    """What is to be said of a header whose columns are not separated by commas, or ""."""
+    if len(header) > 1 or not any(mark in header[0] for mark in ";\t|"):
+        return ""
+    shown = header[0] if len(header[0]) <= HEADER_SHOWN else f"{header[0][:HEADER_SHOWN]}..."
+    return f"its header is {shown!r}: separate the columns by commas, and write 1.5, not 1,5"
+
+
 def rows(stream: Iterable[str], survey: Survey) -> Iterator[tuple[int, list[str]]]:
     """Every row below the header with the line it begins on; blank lines at the end are no rows.
 
@@ -333,6 +342,7 @@ def rows(stream: Iterable[str], survey: Survey) -> Iterator[tuple[int, list[str]
     for line, fields in _lines(stream, survey.first_row):
         if line == survey.first_row and len(fields) not in (0, len(survey.header)):
             told = f"its first row has {len(fields)} fields and its header has {len(survey.header)} columns"
+            told += f"; {apart}" if (apart := otherwise_separated(survey.header)) else ""
             raise Unreadable("ragged", told)
         if fields:
             yield from blank

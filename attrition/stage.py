@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from attrition import __version__, config, files, ledger
 from attrition.config import Config
-from attrition.errors import AttritionError, DiskError, LockedError
+from attrition.errors import EXIT_STATUSES, AttritionError, DiskError, LockedError
 
 log = logging.getLogger("attrition")
 
@@ -175,10 +175,11 @@ def _was_idle(config: Config, stage: str) -> bool:
 
 
 def _parser(stage: str, doc: str | None, actions: Sequence[Action]) -> argparse.ArgumentParser:
+    statuses = [f"  {status}  {meaning}" for status, meaning in EXIT_STATUSES.items()]
     parser = argparse.ArgumentParser(
         prog=f"{stage}.py",
         description=doc,
-        epilog=f"example: python {stage}.py --practice --json",
+        epilog="\n".join([f"example: python {stage}.py --practice --json", "", "exit status:", *statuses]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -190,7 +191,10 @@ def _parser(stage: str, doc: str | None, actions: Sequence[Action]) -> argparse.
             else:
                 either.add_argument(action.flag, metavar=action.metavar, help=action.help)
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="config file (default: config.json of the project)"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="config file (default: ATTRITION_CONFIG, or config.json of the project)",
     )
     parser.add_argument(
         "--practice", action="store_true", help="work on practicedata/ and practicemodels/ only"

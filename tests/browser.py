@@ -3,7 +3,8 @@
 Its programs come with Debian's packages chromium and chromium-driver. Without them the tests that need them
 are skipped and say so; where CI=true nothing may be skipped, and they fail.
 
-Example: python -m tests.browser demo docs     (after make demo: docs/page.png and docs/client.png)
+Example: python -m tests.browser . docs        (after make run: docs/report.png)
+         python -m tests.browser demo docs     (after make demo: docs/page.png and docs/client.png)
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -29,7 +30,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from attrition import files
 from tests.servers import serving
 
-WIDE, PHONE = (1200, 900), (390, 844)
+WIDE, PHONE, OPENING = (1200, 900), (390, 844), (1000, 1000)
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -131,6 +132,20 @@ def pictures(home: Path, folder: Path) -> list[Path]:
         browser.follow(".risks .client a")
         browser.size(WIDE[0], 1000)
         taken["client.png"] = browser.picture()
+    return _written(folder, taken)
+
+
+def report_picture(home: Path, folder: Path) -> list[Path]:
+    """A picture of the report of the pipeline below `home`, as it opens."""
+    with serving(home) as server, browsing(server.url) as browser:
+        browser.size(*OPENING)
+        browser.open("/report")
+        taken = {"report.png": browser.picture()}
+    (home / "server.log").unlink()
+    return _written(folder, taken)
+
+
+def _written(folder: Path, taken: Mapping[str, bytes]) -> list[Path]:
     for name, picture in taken.items():
         files.write_bytes(folder / name, _small(picture))
     return [folder / name for name in taken]
@@ -148,11 +163,13 @@ def _small(picture: bytes) -> bytes:
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 2:
         sys.stderr.write(
-            "Name the folder of the demo and that of the pictures: python -m tests.browser demo docs\n"
+            "Name a pipeline's folder and that of the pictures: python -m tests.browser . docs (after make "
+            "run), or python -m tests.browser demo docs (after make demo)\n"
         )
         return 2
     home, folder = (Path(argument).absolute() for argument in arguments)
-    sys.stdout.write("".join(f"{place}\n" for place in pictures(home, folder)))
+    take = report_picture if (home / "models" / "report.html").exists() else pictures
+    sys.stdout.write("".join(f"{place}\n" for place in take(home, folder)))
     return 0
 
 

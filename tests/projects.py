@@ -97,6 +97,13 @@ class Project:
         return found
 
 
+def pasted(told: str) -> dict[str, Any]:
+    """The clients section as a person would paste it, from the text that --propose-contract prints."""
+    section, _ = json.JSONDecoder().raw_decode(told.partition('"clients": ')[2])
+    assert isinstance(section, dict)
+    return section
+
+
 def _run_here(script: str, arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     """What the script does when it is started, without the second that importing the libraries takes."""
     out, err, before = io.StringIO(), io.StringIO(), sys.argv

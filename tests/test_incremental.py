@@ -155,6 +155,35 @@ def test_rows_of_a_removed_dataset_stay_in_a_rebuild(
     assert found == rebuilt(project)
 
 
+def test_removed_rows_that_another_contract_refuses_leave_the_table_are_told_once_and_come_back(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = project.dataset("a.csv", [A, B])
+    project.dataset("b.csv", [C])
+    ingest(project)
+    path.unlink()
+    ingest(project)
+    (project.home / "sourcedata" / "b.csv").unlink()
+    project.dataset("other.csv", ["Acme,1,yes", "Bolt,2,no"], "client,visits,churn")
+    other = {"id": "client", "target": "churn", "left": "yes", "stayed": "no", "numeric": ["visits"]}
+    project.configure(clients=other)
+    done = ingest(project)
+    assert (done.rows_total, table(project)) == (2, ["Acme,1,yes,other.csv", "Bolt,2,no,other.csv"])
+    assert [
+        line.rpartition("  ")[2] for line in project.read("ingesteddata/ingestedfiles.txt").split("\n")
+    ] == [
+        "other.csv",
+        "",
+    ]
+    assert caplog.text.count("earlier rows of a.csv cannot stay") == 1
+    project.dataset("p.csv", ["Cole,3,yes"], "client,visits,churn")
+    done = ingest(project)
+    assert (done.rows_added, done.rows_total) == (1, 3)
+    assert caplog.text.count("earlier rows of a.csv cannot stay") == 1
+    project.configure()
+    assert f"{A},a.csv" in (ingest(project), table(project))[1]
+
+
 @damaged
 def test_a_removed_dataset_keeps_the_rows_that_were_duplicates_of_one_that_was_corrected(
     project: Project, damage: Callable[[Project], None]

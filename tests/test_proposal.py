@@ -19,6 +19,7 @@ from attrition import contract, proposal, sources, tables
 from attrition.errors import DataError
 from attrition.proposal import Column, Proposal
 from attrition.settings import Clients
+from tests import projects
 from tests.projects import CHECKOUT, SHARED, Project
 
 CHURN = ["ecommerce_churn", "ibm_hr_attrition", "mlc_churn_5000", "telco_ibm"]
@@ -61,11 +62,7 @@ def why(told: Proposal, column: str, role: str | None = None) -> str:
 
 
 def pasted(told: Proposal) -> dict[str, Any]:
-    """The section as a person would paste it, from the text that is printed."""
-    start = str(told).index('"clients": ') + len('"clients": ')
-    section, _ = json.JSONDecoder().raw_decode(str(told)[start:])
-    assert isinstance(section, dict)
-    return section
+    return projects.pasted(str(told))
 
 
 def rejected(project: Project, section: Mapping[str, Any]) -> int:
@@ -547,6 +544,17 @@ def test_practice_looks_at_the_practice_folder(project: Project) -> None:
     put(project, table())
     (project.home / "sourcedata" / "a.csv").rename(project.home / "practicedata" / "p.csv")
     assert proposal.propose(project.config(practice=True)).datasets == ["p.csv"]
+
+
+def test_columns_that_commas_do_not_separate_are_told_as_that(project: Project) -> None:
+    for cell in ("1", "1,5"):
+        project.write("sourcedata/a.csv", f"client;visits;churn\nA;{cell};yes\nB;{cell};no\n")
+        with pytest.raises(
+            DataError, match="its header is 'client;visits;churn': separate the columns by commas"
+        ):
+            proposal.propose(project.config())
+    put(project, table(), "b.csv")
+    assert "a.csv was not looked at" in str(proposal.propose(project.config()))
 
 
 def test_nothing_is_written(project: Project) -> None:

@@ -35,6 +35,8 @@ def test_every_script_knows_the_common_flags(stage: str, project: Project) -> No
     for flag in ("--config", "--practice", "--json", "--dry-run", "--force", "-v", "-q", "--version"):
         assert flag in told
     assert f"example: python {stage}.py" in told
+    for status, meaning in EXIT_STATUSES.items():
+        assert f"  {status}  {meaning}" in told
     assert project.run(f"{stage}.py", "--version").stdout == f"{stage}.py {__version__}\n"
 
 
