@@ -54,6 +54,10 @@ STYLE = {
     # a dollar sign in a column's words is no formula
     "text.parse_math": False,
 }
+# what of seaborn's styles is followed: its colour map would be known to matplotlib after its import alone
+FAMILIES = ("axes", "figure", "font", "grid", "legend", "lines", "patch", "xtick", "ytick")
+# seaborn's styles by name, as far as it was asked: to import it costs as much as to draw several plots
+STYLES: dict[str, Mapping[str, Any]] = {}
 # the matrix keeps to light blues with one dark ink, whatever the scheme: readable in every cell
 CELL_INK, LIGHT_BLUES = "#0f2238", {"vmin": 0.0, "vmax": 1.8}
 # of the normal distribution: for intervals that hold 95 % of the time
@@ -677,9 +681,17 @@ def wilson(share: float, count: float) -> tuple[float, float]:
 
 
 def png(figure: "Figure") -> bytes:
-    stream = BytesIO()
+    """Three colours of 8 bits, without transparency: a PDF takes the rows of such a PNG as they are."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas, stream = FigureCanvasAgg(figure), BytesIO()
+    figure.set(dpi=PNG_DPI, facecolor="white")
     with _any_alphabet():
-        figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+        canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    pixels.save(stream, format="png", dpi=(PNG_DPI, PNG_DPI))
     return stream.getvalue()
 
 
@@ -752,8 +764,26 @@ def _style(name: str) -> Iterator[None]:
     # no screen is needed; and "building the font cache" is no news for the mail that cron sends
     matplotlib.use("Agg")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    import seaborn
-
-    style: Any = {**seaborn.axes_style(name), **seaborn.plotting_context("paper"), **STYLE}
+    style: Any = {**_of_seaborn(name), **STYLE}
     with matplotlib.rc_context(style):
         yield
+
+
+def _of_seaborn(name: str) -> dict[str, Any]:
+    """What seaborn says of a style, now or when it was asked before; what cannot be one is asked anew."""
+    from matplotlib import RcParams
+
+    try:
+        kept: Any = _followed(STYLES[name])
+        RcParams(kept)
+        return kept
+    except (KeyError, ValueError, TypeError, AttributeError):
+        import seaborn
+
+    told = {**seaborn.axes_style(name), **seaborn.plotting_context("paper")}
+    style = STYLES[name] = _followed(told)
+    return style
+
+
+def _followed(style: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in style.items() if key.partition(".")[0] in FAMILIES}

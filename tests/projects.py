@@ -88,8 +88,9 @@ class Project:
             if is_new and not any(place.parent.iterdir()):
                 place.parent.rmdir()
         elif place.exists():
-            with contextlib.suppress(ValueError, AttributeError):
-                ALBUM.update(json.loads(place.read_text()))
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                told = json.loads(place.read_text())
+                ALBUM.update(told, pictures={**ALBUM.get("pictures", {}), **told["pictures"]})
 
     def json(self, script: str, *flags: str, status: int = 0) -> dict[str, Any]:
         """What a script answers with --json; its exit status must be the one expected."""
