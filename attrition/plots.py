@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # an SVG of many points can outgrow the picture of it
 LARGEST_SVG = 150_000
+# of an SVG
+POINTS_AN_INCH = 72
 # on paper, where a figure is some 9 cm wide
 PNG_DPI = 130
 # roles of colours: what is drawn, and what a reader with a dark screen sees instead
@@ -699,6 +701,7 @@ def svg(figure: "Figure") -> bytes:
     """Transparent, in the colours of the reader's scheme; the same figure gives the same bytes."""
     stream = BytesIO()
     with _style("white"), _any_alphabet():
+        _lay_out(figure)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue().decode()
     light = "".join(f"--c{role[1:]}:{role};" for role in DARK)
@@ -710,10 +713,20 @@ def svg(figure: "Figure") -> bytes:
     return f"{head}<style>{scheme}</style>{tag}{body}".encode()
 
 
+def _lay_out(figure: "Figure") -> None:
+    """Find the place of everything, once: savefig would draw all of it for that, and each drawing anew."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        FigureCanvasSVG(figure)
+        figure.set_dpi(POINTS_AN_INCH)
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+
+
 def picture(figure: "Figure", alt: str, reading: str) -> Picture:
     drawn, kind = svg(figure), "svg+xml"
-    # its places are found: the second drawing need not look for them again
-    figure.set_layout_engine("none")
     printed = png(figure)
     if len(drawn) > LARGEST_SVG:
         drawn, kind = printed, "png"
