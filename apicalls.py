@@ -12,17 +12,19 @@ Example: python apicalls.py        (while make serve runs elsewhere)
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
-
-import requests
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 from attrition import contract as contracts
-from attrition import files, fitting, keys, paths, releases, sources, stage, tables
+from attrition import files, fitting, releases, sources, stage, tables
 from attrition.config import Config
 from attrition.errors import ApiError
+
+if TYPE_CHECKING:
+    import requests
 
 HERE = "http://127.0.0.1:8000"
 SECONDS = 30
@@ -84,6 +86,8 @@ class Api:
     """The running API: its document, and a way to ask it."""
 
     def __init__(self, config: Config) -> None:
+        from attrition import keys
+
         self.url = _url()
         self._keys = keys.listed(os.environ.get(config.settings.api.keys_env, ""))
         self._session = _session()
@@ -93,7 +97,11 @@ class Api:
         if answer.status_code != 200 or "paths" not in self.document:
             raise ApiError(f"{self.url}: {question} answered {answer.status_code}. {_why(answer)}")
 
-    def ask(self, question: Question) -> requests.Response:
+    def ask(self, question: Question) -> "requests.Response":
+        import requests
+
+        from attrition import keys
+
         headers = {}
         if key := self._key(keys.PREDICT if question.method == "POST" else keys.READ):
             headers["Authorization"] = b"Bearer " + os.fsencode(key)
@@ -115,6 +123,8 @@ class Api:
             ) from None
 
     def _key(self, role: str) -> str | None:
+        from attrition import keys
+
         return next((key for may, key in self._keys if may in (role, keys.EVERYTHING)), None)
 
 
@@ -123,11 +133,16 @@ def no_server(config: Config) -> str | None:
     url = _url()
     if not url.startswith(("http://", "https://")):
         return f"{url}: this is no URL. Set ATTRITION_API_URL to one like {HERE}."
+    silent = f"{url}: no server answers. Start one with make serve, or set ATTRITION_API_URL."
+    if _is_refused(url):
+        return silent
+    import requests
+
     try:
         with _session() as session:
             found = session.get(f"{url}/healthz", timeout=SECONDS).json()
     except (requests.ConnectionError, requests.Timeout):
-        return f"{url}: no server answers. Start one with make serve, or set ATTRITION_API_URL."
+        return silent
     except (requests.RequestException, ValueError):
         found = None
     if not isinstance(found, dict) or found.get("service") != "attrition":
@@ -136,6 +151,20 @@ def no_server(config: Config) -> str | None:
         wanted = "practice" if config.practice else "production"
         return f"{url}: this server does not serve {wanted}. ATTRITION_PRACTICE=1 make serve serves practice."
     return None
+
+
+def _is_refused(url: str) -> bool:
+    """Whether nobody listens there: most ticks are without a server, and need no library to be told so."""
+    try:
+        parts = urlsplit(url)
+        place = parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+        socket.create_connection(place, timeout=SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        # whatever else it is, is told by the question itself
+        return False
+    return False
 
 
 def questions(config: Config, api: Api) -> Iterator[Question]:
@@ -164,6 +193,8 @@ def _path(template: str, operation: Mapping[str, Any], api: Api) -> str | None:
 
 def predictions(config: Config, path: str) -> Iterator[Question]:
     """The smallest dataset of the test folder: its name, a row of it, and the same row as CSV."""
+    from attrition import paths
+
     contract = contracts.compiled(config.clients)
     try:
         found = min(sources.find(config.test_folder), key=lambda file: file.size)
@@ -187,7 +218,7 @@ def predictions(config: Config, path: str) -> Iterator[Question]:
 
 
 def _fault(
-    question: Question, answer: requests.Response, document: Mapping[str, Any], live: str | None
+    question: Question, answer: "requests.Response", document: Mapping[str, Any], live: str | None
 ) -> str | None:
     """What is wrong with an answer and what to do, or None."""
     if answer.status_code not in question.right:
@@ -209,7 +240,7 @@ def _fault(
     return None
 
 
-def _why(answer: requests.Response) -> str:
+def _why(answer: "requests.Response") -> str:
     if answer.status_code in (401, 403):
         return (
             "Set the environment variable that api.keys_env names to a key of this server, of fitting role."
@@ -217,7 +248,7 @@ def _why(answer: requests.Response) -> str:
     return str(_said(answer).get("detail") or "Look into the server's log.")
 
 
-def _said(answer: requests.Response) -> dict[str, Any]:
+def _said(answer: "requests.Response") -> dict[str, Any]:
     try:
         said = answer.json()
     except ValueError:
@@ -225,7 +256,7 @@ def _said(answer: requests.Response) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _readable(answer: requests.Response) -> str:
+def _readable(answer: "requests.Response") -> str:
     """JSON with a key, or an entry of a list, on each line; of a page only its size."""
     media = answer.headers["Content-Type"].partition(";")[0]
     if media in ("text/html", "application/pdf") or len(answer.content) > LONGEST_KEPT:
@@ -243,7 +274,9 @@ def _readable(answer: requests.Response) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
-def _session() -> requests.Session:
+def _session() -> "requests.Session":
+    import requests
+
     session = requests.Session()
     # no proxy stands between two programs of one machine, and no netrc replaces the key
     session.trust_env = False

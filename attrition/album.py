@@ -1,7 +1,8 @@
 """Pictures that were drawn before: a plot whose figures are still the same is not drawn again.
 
-A picture is known by the sha256 of what it shows and of what draws it. The file that keeps them may go at any
-time: what is not there is drawn.
+A picture is known by the sha256 of what it shows and of what draws it. Beside them stand the styles
+that seaborn told, so that it is asked once. The file that keeps them may go at any time: what is not there is
+drawn.
 """
 
 import base64
@@ -24,7 +25,9 @@ class Album:
     """The pictures that the last report showed, and those that the next one does."""
 
     def __init__(self, place: Path | None = None) -> None:
-        self._kept = _read(place) if place else {}
+        self._kept, styles = _read(place) if place else ({}, {})
+        for name, style in styles.items():
+            plots.STYLES.setdefault(name, style)
         self._shown: dict[str, Picture] = {}
 
     def of(self, draw: Callable[..., Picture], *facts: Any) -> Picture:
@@ -35,19 +38,22 @@ class Album:
 
     def kept(self) -> bytes:
         """What the next report need not draw."""
-        told = {
+        pictures = {
             name: {**asdict(picture), "printed": base64.b64encode(picture.printed).decode()}
             for name, picture in self._shown.items()
         }
+        told = {"pictures": pictures, "styles": plots.STYLES, "told_by": version("seaborn")}
         return json.dumps(told).encode()
 
 
-def _read(place: Path) -> dict[str, Picture]:
-    """Nothing where there is no such file, or it is damaged."""
+def _read(place: Path) -> tuple[dict[str, Picture], Mapping[str, Any]]:
+    """Pictures and styles by name; nothing where there is no such file, or it is damaged."""
     try:
-        return {name: _picture(told) for name, told in files.read_json(place).items()}
+        told = files.read_json(place)
+        pictures = {name: _picture(each) for name, each in told["pictures"].items()}
+        return pictures, dict(told["styles"]) if told["told_by"] == version("seaborn") else {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
+        return {}, {}
 
 
 def _picture(told: Mapping[str, str]) -> Picture:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, lru_cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -118,14 +119,14 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
     return differing
 
 
-def _requirements(text: str) -> Iterator["Requirement"]:
+@lru_cache(maxsize=4)
+def _requirements(text: str) -> "tuple[Requirement, ...]":
     """The requirements of a requirements file, without hashes, options and comments."""
     from packaging.requirements import Requirement
 
-    for line in text.replace("\\\n", " ").splitlines():
-        specified = re.split(r"(?:^|\s)(?:#|--hash)", line)[0].strip()
-        if specified and not specified.startswith("-"):
-            yield Requirement(specified)
+    lines = text.replace("\\\n", " ").splitlines()
+    specified = (re.split(r"(?:^|\s)(?:#|--hash)", line)[0].strip() for line in lines)
+    return tuple(Requirement(each) for each in specified if each and not each.startswith("-"))
 
 
 def _holds_here(requirement: "Requirement") -> bool:
@@ -289,6 +290,8 @@ def _packages(text: str, direct: Path, latest: Answer, vulnerabilities: Answer) 
     return packages
 
 
+# an environment is made anew, or a process started, before a package that is in use has another version
+@cache
 def _installed(name: str) -> str | None:
     from importlib import metadata
 

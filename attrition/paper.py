@@ -4,11 +4,13 @@ The page is read as a browser would read it, so that both say the same; a plot i
 can be selected and searched. What the font has no sign for is drawn as a box, and the last page says so.
 """
 
+import hashlib
 import io
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from attrition import writing
 from attrition.plots import Picture
 
 if TYPE_CHECKING:
+    from reportlab.lib.colors import Color
     from reportlab.pdfbase.ttfonts import TTFont
     from reportlab.pdfgen.canvas import Canvas
     from reportlab.platypus import Flowable, Table
@@ -47,6 +50,9 @@ SKIPPED = ("head", "nav", "script", "style")
 HIDDEN = {"skip", "search", "level"}
 VOID = ("meta", "img", "br", "input", "link", "hr")
 MOST_NAMED = 20
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# bits a colour, three colours, and the only ways there are to compress and to filter; not interlaced
+RGB = [8, 2, 0, 0, 0]
 SIGN = re.compile(r"<(\w\w)> <(\w{4,6})>")
 
 
@@ -130,7 +136,7 @@ def _numbered(canvas: type, foot: str) -> type:
             for number, page in enumerate(self.pages, start=1):
                 self.__dict__.update(page)
                 self.setFont(PLAIN, 7)
-                self.setFillColor(MUTED)
+                self.setFillColor(_colour(MUTED))
                 self.drawString(MARGIN, MARGIN / 2, _lines(foot, PLAIN, 7, INSIDE - 60)[0])
                 self.drawRightString(WIDTH - MARGIN, MARGIN / 2, f"Page {number} of {len(self.pages)}")
                 super().showPage()
@@ -311,7 +317,7 @@ def _paragraph(words: Words) -> "Flowable":
         def draw(self) -> None:
             canvas = self.canv
             canvas.setFont(font, size)
-            canvas.setFillColor(colour)
+            canvas.setFillColor(_colour(colour))
             for number, line in enumerate(self.lines, start=1):
                 canvas.drawString(0, (len(self.lines) - number) * leading + 0.3 * size, line)
             if words.kind in ("h2", "h3"):
@@ -325,8 +331,7 @@ def _paragraph(words: Words) -> "Flowable":
 
 def _plots(drawings: Sequence[Drawing], printed: Mapping[str, bytes]) -> "Iterator[Flowable]":
     """Narrow plots in pairs, wide ones across; each with its caption and its figures in words below."""
-    from reportlab.lib.utils import ImageReader
-    from reportlab.platypus import Image, Table
+    from reportlab.platypus import Table
 
     narrow = [each for each in drawings if not each.wide]
     rows = [narrow[at : at + 2] for at in range(0, len(narrow), 2)] + [
@@ -334,13 +339,7 @@ def _plots(drawings: Sequence[Drawing], printed: Mapping[str, bytes]) -> "Iterat
     ]
     for row in rows:
         room, columns = (INSIDE, [INSIDE]) if row[0].wide else (PLOT_WIDTH, [INSIDE / 2] * 2)
-        images = []
-        for each in row:
-            width, height = ImageReader(io.BytesIO(printed[each.source])).getSize()
-            scale = min(room / width, PLOT_HEIGHT / height)
-            images.append(
-                Image(io.BytesIO(printed[each.source]), scale * width, scale * height, hAlign="LEFT")
-            )
+        images = [_image(_Png.of(printed[each.source]), room) for each in row]
         told = [_wrapped(f"{each.caption}\n{each.alt}", PLAIN, 6.5, room - 8) for each in row]
         blank = [""] * (len(columns) - len(row))
         yield Table(
@@ -350,12 +349,73 @@ def _plots(drawings: Sequence[Drawing], printed: Mapping[str, bytes]) -> "Iterat
             spaceBefore=6,
             style=[
                 ("FONT", (0, 0), (-1, -1), PLAIN, 6.5, 6.5 * LEADING),
-                ("TEXTCOLOR", (0, 0), (-1, -1), MUTED),
+                ("TEXTCOLOR", (0, 0), (-1, -1), _colour(MUTED)),
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
                 ("LEFTPADDING", (0, 0), (-1, -1), 0),
                 ("NOSPLIT", (0, 0), (-1, -1)),
             ],
         )
+
+
+@dataclass(frozen=True)
+class _Png:
+    """Width and height in pixels, and the compressed rows, as a PDF takes them (ISO 32000-1, 7.4.4.4)."""
+
+    width: int
+    height: int
+    rows: bytes
+
+    @classmethod
+    def of(cls, data: bytes) -> "_Png":
+        """ValueError where it is no PNG of three colours of 8 bits each."""
+        chunks = dict.fromkeys((b"IHDR", b"IDAT"), b"")
+        at = len(SIGNATURE)
+        while at < len(data):
+            length, kind = struct.unpack_from(">I4s", data, at)
+            if kind in chunks:
+                chunks[kind] += data[at + 8 : at + 8 + length]
+            at += length + 12
+        width, height, *form = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+        if form != RGB:
+            raise ValueError(f"a PNG of the form {form}, not {RGB}")
+        return cls(width, height, chunks[b"IDAT"])
+
+
+def _image(png: _Png, room: float) -> "Flowable":
+    """A picture as wide and high as there is room for it."""
+    from reportlab.pdfbase.pdfdoc import PDFDictionary, PDFName, PDFStream
+    from reportlab.platypus import Flowable
+
+    scale = min(room / png.width, PLOT_HEIGHT / png.height)
+    rows = {"Predictor": 15, "Colors": 3, "Columns": png.width}
+    facts = {
+        "Type": PDFName("XObject"),
+        "Subtype": PDFName("Image"),
+        "Width": png.width,
+        "Height": png.height,
+        "BitsPerComponent": 8,
+        "ColorSpace": PDFName("DeviceRGB"),
+        "Filter": PDFName("FlateDecode"),
+        "DecodeParms": PDFDictionary(rows),
+    }
+
+    class Picture(Flowable):
+        def wrap(self, width: float, height: float) -> tuple[float, float]:
+            return scale * png.width, scale * png.height
+
+        def draw(self) -> None:
+            canvas, name = self.canv, hashlib.sha256(png.rows).hexdigest()
+            if not canvas.hasForm(name):
+                stream = PDFStream(PDFDictionary(facts), png.rows)
+                canvas._doc.Reference(stream, canvas._doc.getXObjectName(name))
+                canvas._doc.addForm(name, stream)
+            canvas._currentPageHasImages = 1
+            canvas.saveState()
+            canvas.scale(scale * png.width, scale * png.height)
+            canvas.doForm(name)
+            canvas.restoreState()
+
+    return Picture()
 
 
 def _table(grid: Grid) -> "Table":
@@ -379,20 +439,20 @@ def _table(grid: Grid) -> "Table":
     last_head, first_foot = grid.heads - 1, len(rows) - grid.feet
     style: list[tuple[Any, ...]] = [
         ("FONT", (0, 0), (-1, -1), PLAIN, CELL, CELL * LEADING),
-        ("TEXTCOLOR", (0, 0), (-1, -1), INK),
+        ("TEXTCOLOR", (0, 0), (-1, -1), _colour(INK)),
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         ("LEFTPADDING", (0, 0), (-1, -1), PAD),
         ("RIGHTPADDING", (0, 0), (-1, -1), PAD),
         ("TOPPADDING", (0, 0), (-1, -1), 2),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
-        ("LINEBELOW", (0, 0), (-1, -1), 0.5, LINE),
+        ("LINEBELOW", (0, 0), (-1, -1), 0.5, _colour(LINE)),
         *(("ALIGN", (at, 0), (at, -1), "RIGHT") for at in sorted(grid.right)),
     ]
     if grid.heads:
         style += [("FONT", (0, 0), (-1, last_head), BOLD, CELL, CELL * LEADING)]
-        style += [("BACKGROUND", (0, 0), (-1, last_head), SOFT)]
+        style += [("BACKGROUND", (0, 0), (-1, last_head), _colour(SOFT))]
     elif first_bold:
-        style += [("TEXTCOLOR", (0, 0), (0, -1), MUTED)]
+        style += [("TEXTCOLOR", (0, 0), (0, -1), _colour(MUTED))]
     if grid.feet:
         style += [("FONT", (0, first_foot), (-1, -1), BOLD, CELL, CELL * LEADING)]
     return Table(cells, colWidths=widths, repeatRows=grid.heads, hAlign="LEFT", spaceBefore=5, style=style)
@@ -466,9 +526,24 @@ def _broken(word: str, font: str, size: float, width: float) -> list[str]:
 
 
 def _width(text: str, font: str, size: float) -> float:
+    return float(_units(text, font) * size / 1000)
+
+
+# a report has few different words, and each is measured for its column and for its line
+@lru_cache(maxsize=10_000)
+def _units(text: str, font: str) -> float:
+    """How wide a text is, in thousandths of its size."""
     face = _font(font).face
     widths, usual = face.charWidths, face.defaultWidth
-    return float(sum(widths.get(ord(sign), usual) for sign in text if sign != writing.LEFT) * size / 1000)
+    return float(sum(widths.get(ord(sign), usual) for sign in text if sign != writing.LEFT))
+
+
+@cache
+def _colour(text: str) -> "Color":
+    """Read once: a table asks for the colours of each of its cells."""
+    from reportlab.lib.colors import HexColor
+
+    return HexColor(text)
 
 
 @cache

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # an SVG of many points can outgrow the picture of it
 LARGEST_SVG = 150_000
+# of an SVG
+POINTS_AN_INCH = 72
 # on paper, where a figure is some 9 cm wide
 PNG_DPI = 130
 # roles of colours: what is drawn, and what a reader with a dark screen sees instead
@@ -54,6 +56,10 @@ STYLE = {
     # a dollar sign in a column's words is no formula
     "text.parse_math": False,
 }
+# what of seaborn's styles is followed: its colour map would be known to matplotlib after its import alone
+FAMILIES = ("axes", "figure", "font", "grid", "legend", "lines", "patch", "xtick", "ytick")
+# seaborn's styles by name, as far as it was asked: to import it costs as much as to draw several plots
+STYLES: dict[str, Mapping[str, Any]] = {}
 # the matrix keeps to light blues with one dark ink, whatever the scheme: readable in every cell
 CELL_INK, LIGHT_BLUES = "#0f2238", {"vmin": 0.0, "vmax": 1.8}
 # of the normal distribution: for intervals that hold 95 % of the time
@@ -677,9 +683,17 @@ def wilson(share: float, count: float) -> tuple[float, float]:
 
 
 def png(figure: "Figure") -> bytes:
-    stream = BytesIO()
+    """Three colours of 8 bits, without transparency: a PDF takes the rows of such a PNG as they are."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas, stream = FigureCanvasAgg(figure), BytesIO()
+    figure.set(dpi=PNG_DPI, facecolor="white")
     with _any_alphabet():
-        figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+        canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    pixels.save(stream, format="png", dpi=(PNG_DPI, PNG_DPI))
     return stream.getvalue()
 
 
@@ -687,6 +701,7 @@ def svg(figure: "Figure") -> bytes:
     """Transparent, in the colours of the reader's scheme; the same figure gives the same bytes."""
     stream = BytesIO()
     with _style("white"), _any_alphabet():
+        _lay_out(figure)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue().decode()
     light = "".join(f"--c{role[1:]}:{role};" for role in DARK)
@@ -698,10 +713,20 @@ def svg(figure: "Figure") -> bytes:
     return f"{head}<style>{scheme}</style>{tag}{body}".encode()
 
 
+def _lay_out(figure: "Figure") -> None:
+    """Find the place of everything, once: savefig would draw all of it for that, and each drawing anew."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        FigureCanvasSVG(figure)
+        figure.set_dpi(POINTS_AN_INCH)
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+
+
 def picture(figure: "Figure", alt: str, reading: str) -> Picture:
     drawn, kind = svg(figure), "svg+xml"
-    # its places are found: the second drawing need not look for them again
-    figure.set_layout_engine("none")
     printed = png(figure)
     if len(drawn) > LARGEST_SVG:
         drawn, kind = printed, "png"
@@ -752,8 +777,26 @@ def _style(name: str) -> Iterator[None]:
     # no screen is needed; and "building the font cache" is no news for the mail that cron sends
     matplotlib.use("Agg")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    import seaborn
-
-    style: Any = {**seaborn.axes_style(name), **seaborn.plotting_context("paper"), **STYLE}
+    style: Any = {**_of_seaborn(name), **STYLE}
     with matplotlib.rc_context(style):
         yield
+
+
+def _of_seaborn(name: str) -> dict[str, Any]:
+    """What seaborn says of a style, now or when it was asked before; what cannot be one is asked anew."""
+    from matplotlib import RcParams
+
+    try:
+        kept: Any = _followed(STYLES[name])
+        RcParams(kept)
+        return kept
+    except (KeyError, ValueError, TypeError, AttributeError):
+        import seaborn
+
+    told = {**seaborn.axes_style(name), **seaborn.plotting_context("paper")}
+    style = STYLES[name] = _followed(told)
+    return style
+
+
+def _followed(style: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in style.items() if key.partition(".")[0] in FAMILIES}

@@ -37,7 +37,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -446,6 +446,8 @@ class Explanations(Sequence[list[Reason]]):
         return found
 
 
+# each stage of a tick asks for the live one
+@lru_cache(maxsize=2)
 def load(data: bytes) -> Scorecard:
     """Read scorecard.json; ReleaseError with a sentence where it is damaged or of another version."""
     try:

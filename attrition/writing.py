@@ -21,13 +21,15 @@ LAM, ALEFS, TATWEEL = "\u0644", "\u0622\u0623\u0625\u0627", "\u0640"
 
 def plain(text: str) -> str:
     """Signs that have a shape, on one line: breaks become blanks, marks without a shape are left out."""
+    if text.isprintable() and VARIANTS.isdisjoint(text):
+        return text
     shown = (" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)
     return "".join(sign for sign in shown if unicodedata.category(sign) != "Cf" and sign not in VARIANTS)
 
 
 def is_right_to_left(text: str) -> bool:
     """Whether any sign of a text is drawn from right to left."""
-    return not text.isascii() and any(unicodedata.bidirectional(sign) in (*RIGHT, "AN") for sign in text)
+    return not text.isascii() and any(unicodedata.bidirectional(sign) in (*RIGHT, "AN") for sign in set(text))
 
 
 def joined(text: str, drawn: "frozenset[int] | None" = None) -> str:
