@@ -4,6 +4,8 @@ ingesteddata/generations/<id>/ holds finaldata.csv, ingestedfiles.txt, rejectedr
 and datasets.json of one ingestion; they become current together.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attrition import contract as contracts
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINKS = ("finaldata.csv", "ingestedfiles.txt", "rejectedrows.csv", "ingestionmetrics.csv", "datasets.json")
+# rows of a table that are in memory at once
+PIECE = 65_536
 NEXT_STEP = "Run: python ingestion.py --force (it is made again)."
 
 
@@ -40,8 +44,35 @@ def require_current(config: Config) -> Edition:
     return generation
 
 
-def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
-    """finaldata.csv: the contract's columns, derived ones, and `dataset`, the one a row came from.
+@dataclass(frozen=True)
+class Pieces:
+    """finaldata.csv in tables of at most PIECE rows, as often as it is looped over; one piece is read once.
+
+    Their columns are the contract's, derived ones, and `dataset`, the one a row came from. A table without
+    rows is one piece.
+    """
+
+    contract: Contract
+    generation: Edition
+    _only: "list[pd.DataFrame]" = field(default_factory=list, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """As many as were published."""
+        return int(self.generation.manifest["rows"])
+
+    def __iter__(self) -> "Iterator[pd.DataFrame]":
+        if self._only:
+            return iter(self._only)
+        read = contracts.read_final(self.contract, self.generation.path("finaldata.csv"), PIECE)
+        if self.rows <= PIECE:
+            self._only.extend(read)
+            return iter(self._only)
+        return read
+
+
+def pieces(contract: Contract, generation: Edition) -> Pieces:
+    """The table, piece by piece, of which the bytes were checked now.
 
     DamagedTable, or DataError where it was ingested under another contract: its columns may be others.
     """
@@ -51,7 +82,15 @@ def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
             "Run: python ingestion.py"
         )
     check(generation)
-    return contracts.read_final(contract, generation.path("finaldata.csv"))
+    return Pieces(contract, generation)
+
+
+def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
+    """All pieces as one: for who has the memory."""
+    import pandas as pd
+
+    read = list(pieces(contract, generation))
+    return read[0] if len(read) == 1 else pd.concat(read, ignore_index=True)
 
 
 def check(generation: Edition) -> None:
