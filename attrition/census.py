@@ -7,7 +7,7 @@ Clients are told apart by 64 bits of a hash of their ids: among ten million of t
 chance of three in a million.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,12 +47,33 @@ class Census:
             first += len(piece)
 
 
-def taken(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> Census:
+class Index:
+    """The place of each client among those given, who are told apart as in a census."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        found = _hashed(ids)
+        self._order = np.argsort(found, kind="stable")
+        self._hashes = found[self._order]
+
+    def places(self, ids: Sequence[str]) -> tuple[NDArray[np.intp], Flags]:
+        """The place of each id, shape (ids,), and whether it is among them at all."""
+        asked = _hashed(ids)
+        if not len(self._hashes):
+            return np.zeros(len(asked), dtype=np.intp), np.zeros(len(asked), dtype=bool)
+        at = np.minimum(np.searchsorted(self._hashes, asked), len(self._hashes) - 1)
+        return self._order[at], self._hashes[at] == asked
+
+
+def _hashed(ids: Sequence[str]) -> NDArray[np.uint64]:
     from pandas.util import hash_array
 
+    return hash_array(np.asarray(ids, dtype=object), categorize=False)
+
+
+def taken(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> Census:
     ids, outcomes = [], []
     for piece in pieces:
-        ids.append(hash_array(piece[clients.id].to_numpy(dtype=object), categorize=False))
+        ids.append(_hashed(piece[clients.id]))
         outcome = contracts.outcomes(clients, piece)
         outcomes.append(np.where(outcome == 1, LEFT, np.where(outcome == 0, STAYED, UNKNOWN)).astype(np.int8))
     return _census(np.concatenate(ids), np.concatenate(outcomes))

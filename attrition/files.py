@@ -11,10 +11,10 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from attrition.errors import LockedError
 
@@ -44,12 +44,18 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
 
     `mode` are the permissions, of which the umask takes some away.
     """
+    write_pieces(path, [data], mode)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> None:
+    """The same from pieces, one behind another, of which only one need be in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            _write_all(descriptor, data)
+            for piece in pieces:
+                _write_all(descriptor, piece)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -59,6 +65,13 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
             draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """What an open file holds, from its beginning."""
+    stream.seek(0)
+    while piece := stream.read(PIECE):
+        yield piece
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """Tables that come piece by piece: every result is that of the whole table, however it is cut."""
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ import pytest
 import deployment
 import diagnostics
 import ingestion
+import reporting
 import scoring
 import training
-from attrition import census, generations, monitor, news, risklist, sampling
+from attrition import census, generations, keptlists, monitor, news, risklist, sampling
 from attrition import contract as contracts
 from attrition.columns import Columns
 from attrition.config import Config
@@ -93,11 +95,17 @@ def test_another_seed_draws_other_clients_and_all_rows_are_kept_where_they_fit()
 def test_the_census_finds_the_latest_row_of_each_client_and_who_is_gone(size: int) -> None:
     table = table_of(rows(400, 90))
     here = census.taken(CLIENTS, cut(table, size))
-    active, gone = risklist.current_clients(CLIENTS, table)
-    assert table[here.active].index.tolist() == active.index.tolist()
-    assert table[here.latest & here.gone].index.tolist() == gone.index.tolist()
+    latest = table.drop_duplicates(CLIENTS.id, keep="last")
+    known = table[table[CLIENTS.target] != ""].drop_duplicates(CLIENTS.id, keep="last")
+    gone = latest[CLIENTS.id].isin(known.loc[known[CLIENTS.target] == CLIENTS.left, CLIENTS.id])
+    assert 0 < gone.sum() < len(latest)
+    assert table[here.active].index.tolist() == latest[~gone].index.tolist()
+    assert table[here.latest & here.gone].index.tolist() == latest[gone].index.tolist()
     parts = [part[mine.active] for part, mine in here.of(cut(table, size))]
-    assert pd.concat(parts)[CLIENTS.id].tolist() == active[CLIENTS.id].tolist()
+    assert pd.concat(parts)[CLIENTS.id].tolist() == latest.loc[~gone, CLIENTS.id].tolist()
+    active, names = risklist.current_clients(CLIENTS, list(cut(table, size)))
+    assert active[CLIENTS.id].tolist() == latest.loc[~gone, CLIENTS.id].tolist()
+    assert names == latest.loc[gone, CLIENTS.id].tolist()
 
 
 def test_the_census_of_no_rows_is_empty() -> None:
@@ -135,6 +143,33 @@ def test_rows_are_new_only_where_no_earlier_generation_had_them_as_often(
     # equal rows of two datasets are in the table once: the 40 repeated ones are not new
     assert len(fresh) == 61
     assert set(fresh["dataset"]) == {"c.csv"}
+
+
+def test_a_list_made_in_batches_is_the_list(
+    ingested: Config, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fullprocess
+
+    def listed() -> list[Any]:
+        told = reporting.run(ingested)
+        told_of = json.loads(ingested.report_facts.read_text())
+        facts = json.loads(ingested.risk_facts.read_text())
+        with ingested.risk_list.open(newline="") as stream:
+            cells = [{**row, "scored_at": ""} for row in csv.DictReader(stream)]
+        kept = keptlists.kept(ingested.reports).last
+        assert kept is not None
+        sections = {name: told_of[name] for name in ("list", "at_stake")}
+        changed = told_of["changed"]["groups"]
+        figures = [told.bands, told.expected_loss, told.active]
+        return [cells, kept.rows.tobytes(), kept.names, sections, changed, facts["at_stake"], figures]
+
+    fullprocess.run(ingested)
+    reporting.run(ingested)
+    whole = listed()
+    small_pieces(monkeypatch, 17)
+    monkeypatch.setattr(risklist, "BATCH", 7)
+    assert len(whole[0]) > 50
+    assert listed() == whole
 
 
 def small_pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
