@@ -10,14 +10,16 @@ Example: python diagnostics.py --json
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from attrition import chronicle, files, generations, ledger, monitor, packages, parallel, releases, stage
 from attrition import contract as contracts
 from attrition.chronicle import Chronicle, Tally
+from attrition.columns import Columns
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
 from attrition.parallel import Crew
@@ -65,16 +67,19 @@ class Diagnosed:
 def run(config: Config) -> Diagnosed:
     generation = generations.require_current(config)
     contract = contracts.compiled(config.clients)
-    table, release = generations.table(contract, generation), releases.live(config)
+    table, release = generations.pieces(contract, generation), releases.live(config)
     past, now = runs(config), stage.now()
-    missing = missing_percent(contract.clients, table)
-    with parallel.crew_for(len(table), config.settings.parallel) as crew:
-        predicted = predictions(release, table, crew)
+    with Columns(config.model_folder) as columns:
+        counted = Counted(contract.clients, columns)
+        with parallel.crew_for(table.rows, config.settings.parallel) as crew:
+            predicted = predictions(release, map(counted.with_this, table), crew)
+        figures_of_columns = summary(contract.clients, columns)
+    missing = counted.missing_percent()
     diagnosed = Diagnosed(
-        rows=len(table),
+        rows=predicted["rows"],
         predictions=predicted,
         missing=missing_in_short(contract.clients, missing),
-        summary=summary(contract.clients, table),
+        summary=figures_of_columns,
         missing_percent=missing,
         timings=timings(past.entries, past.earlier),
         drift=known_drift(config, release),
@@ -100,28 +105,61 @@ def model_predictions(config: Config, table: "pd.DataFrame") -> "np.ndarray[Any,
         return card.probability(table, crew)
 
 
-def predictions(release: Release | None, table: "pd.DataFrame", crew: Crew = parallel.HERE) -> dict[str, Any]:
-    """How many rows the live release takes for leaving, at its threshold; or why that is not known."""
-    told: dict[str, Any] = {
-        "release": None,
-        "rows": len(table),
+class Counted:
+    """Rows and missing cells of a table that comes piece by piece; its numbers are kept by column."""
+
+    def __init__(self, clients: Clients, columns: Columns) -> None:
+        self.clients, self.columns = clients, columns
+        self.rows = 0
+        self.missing = dict.fromkeys(clients.columns, 0)
+
+    def with_this(self, piece: "pd.DataFrame") -> "pd.DataFrame":
+        clients = self.clients
+        self.rows += len(piece)
+        for column in clients.columns:
+            self.missing[column] += _missing(piece[column], column in clients.numbers)
+        for column in dict.fromkeys([*clients.numbers, *clients.derived]):
+            self.columns.add(column, piece[column].to_numpy(dtype=float))
+        return piece
+
+    def missing_percent(self) -> dict[str, float | None]:
+        """Percent (0 to 100) of the rows in which each contract column is missing; None without a row."""
+        return {
+            column: 100 * missing / self.rows if self.rows else None
+            for column, missing in self.missing.items()
+        }
+
+
+def predictions(
+    release: Release | None, pieces: "Iterable[pd.DataFrame]", crew: Crew = parallel.HERE
+) -> dict[str, Any]:
+    """How many rows the live release takes for leaving, at its threshold; or why that is not known.
+
+    All pieces are gone through, whatever is known; there is one at least.
+    """
+    rest = iter(pieces)
+    first = next(rest)
+    card = _card(release) if release else None
+    told = {
+        "release": release.id if release else None,
+        "rows": 0,
         "leaving": None,
-        "threshold": None,
-        "reason": "",
+        "threshold": card.threshold if card else None,
+        "reason": _unfit(card, first) if card else "no release is live",
     }
-    if release is None:
-        return {**told, "reason": "no release is live"}
-    card = _card(release)
-    told |= {"release": release.id, "threshold": card.threshold}
-    if reason := _unfit(card, table):
-        return {**told, "reason": reason}
-    return {**told, "leaving": int((card.probability(table, crew) >= card.threshold).sum())}
+    if card is None or told["reason"]:
+        return {**told, "rows": len(first) + sum(map(len, rest))}
+    rows = leaving = 0
+    for probability in card.probability_of(chain([first], rest), crew):
+        rows += len(probability)
+        leaving += int((probability >= card.threshold).sum())
+    return {**told, "rows": rows, "leaving": leaving}
 
 
-def summary(clients: Clients, table: "pd.DataFrame") -> dict[str, dict[str, float | int | None]]:
+def summary(clients: Clients, columns: Columns) -> dict[str, dict[str, float | int | None]]:
     """Figures of every number column, read or derived, over the values that are present."""
-    columns = dict.fromkeys([*clients.numbers, *clients.derived])
-    return {column: figures(table[column].to_numpy(dtype=float)) for column in columns}
+    names = dict.fromkeys([*clients.numbers, *clients.derived])
+    return {column: figures(columns.values(column)) for column in names}
 
 
 def figures(values: "np.ndarray[Any, Any]") -> dict[str, float | int | None]:
@@ -146,14 +184,6 @@ def figures(values: "np.ndarray[Any, Any]") -> dict[str, float | int | None]:
         "minimum": _finite(distinct[0]),
         "maximum": _finite(distinct[-1]),
         "count": len(present),
-    }
-
-
-def missing_percent(clients: Clients, table: "pd.DataFrame") -> dict[str, float | None]:
-    """Percent (0 to 100) of the rows in which each contract column is missing; None where there is no row."""
-    return {
-        column: 100 * _missing(table[column], column in clients.numbers) / len(table) if len(table) else None
-        for column in clients.columns
     }
 
 

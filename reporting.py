@@ -11,13 +11,15 @@ Example: python reporting.py
          python reporting.py --since 20260301T060002.481Z-4711   (what changed since the list of that run)
 """
 
+import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from attrition import (
     changes,
@@ -51,11 +53,14 @@ from attrition.plays import BANDS, Plays
 from attrition.plots import Picture
 from attrition.publisher import Edition
 from attrition.releases import Release
-from attrition.risklist import Entry
+from attrition.risklist import Entry, Overview
 from attrition.sections import FEW_LEAVERS, Facts, Finding
+from attrition.settings import Clients
 from attrition.trends import Course
 
 KEPT_RUNS = 100
+# a longer list waits on disk until it is written
+LIST_IN_MEMORY = 32 << 20
 RUNS_OF_A_TREND = 3
 SHOWN_RUNS = 20
 # clients of the short list that the report shows: the most that its size allows
@@ -109,10 +114,15 @@ class Compared(Since):
 
 
 def run(config: Config) -> Reported:
+    with unnamed_file(config.model_folder) as list_file:
+        return report(config, list_file)
+
+
+def report(config: Config, list_file: IO[bytes]) -> Reported:
     book = plays.load(config.plays)
     release, generation = releases.require_live(config), generations.require_current(config)
     album = Album(config.pictures)
-    facts = gather(config, release, generation, book, album)
+    facts = gather(config, release, generation, book, album, list_file)
     contents = draw(config, facts)
     folder = _free_folder(config.reports / config.run)
     written = {**{folder / path.name: data for path, data in contents.items()}, **contents}
@@ -120,14 +130,14 @@ def run(config: Config) -> Reported:
     written[folder / keptlists.NAME] = facts.kept_list
     if not config.dry_run:
         for path, data in written.items():
-            files.write_bytes(path, data)
+            files.write_pieces(path, [data] if isinstance(data, bytes) else files.pieces_of(data))
         files.write_bytes(config.pictures, album.kept())
         forget(config.reports, KEPT_RUNS)
     names = [_relative(path, config.home) for path in written]
     report, risk_list = _relative(config.report, config.home), _relative(config.risk_list, config.home)
-    stakes = risklist.stakes(facts.entries)
+    stakes = facts.listed.stakes
     bands = {band: stakes[band].clients for band in BANDS}
-    return Reported(names, bands, stakes["total"].expected_loss, len(facts.entries), report, risk_list)
+    return Reported(names, bands, stakes["total"].expected_loss, facts.listed.active, report, risk_list)
 
 
 def since(config: Config, run: str) -> Compared:
@@ -167,23 +177,31 @@ def gather(
     generation: Edition,
     book: Plays | None = None,
     album: Album | None = None,
+    list_file: IO[bytes] | None = None,
 ) -> Facts:
-    """Everything the report is about, read once; what the album has is not drawn again."""
+    """Everything the report is about; what the album has is not drawn again.
+
+    The lines of risklist.csv go into `list_file`, which is to be empty.
+    """
     from attrition import scorecard
 
     album = album or Album()
 
     card, at, clients = scorecard.load(release.read("scorecard.json")), stage.now(), config.clients
-    table = generations.table(contracts.compiled(clients), generation)
+    table = generations.pieces(contracts.compiled(clients), generation)
     active, gone = risklist.current_clients(clients, table)
     scores, model = release.scores, json.loads(release.read("model.json"))
     diagnostics = _read_json(config.diagnostics, "diagnostics.py")
     newest = not_live(config, release)
     past = trends.past(generation.path("ingestionmetrics.csv"))
     risk, kept = config.settings.risk, keptlists.kept(config.reports)
-    entries = risklist.rank(clients, risk, card, active, release.id, at, book, kept.last)
-    short = risklist.short_list(entries, risk.capacity)
-    known = lookback.outcomes(clients, table, gone)
+    list_file = list_file or io.BytesIO()
+    listed, keeper = risklist.Overview(risk.capacity), listfiles.Keeper()
+    for entries in risklist.ranked(clients, risk, card, active, release.id, at, book, kept.last):
+        listed.add(entries)
+        keeper.add(entries)
+        list_file.write(lines_of_list(clients, entries, is_first=not list_file.tell()))
+    known = lookback.outcomes(clients, table, active[clients.id].tolist(), gone)
     looked_back = why_missed(config, lookback.look_back(kept.lists, known))
     datasets = generations.datasets(generation)
     courses, fault = courses_of_runs(config)
@@ -193,7 +211,7 @@ def gather(
     found = [
         *failures(config),
         *fault,
-        *_findings_of_the_list(config, entries),
+        *_findings_of_the_list(config, listed),
         *_findings_of_earlier_lists(config, kept),
         *_findings_of_the_plays(config, book, card.features),
         *_findings_of_the_data(config, datasets, diagnostics, release, generation),
@@ -221,14 +239,14 @@ def gather(
         columns=columns,
         stage_runs=runs,
         courses=courses,
-        entries=entries,
-        short=short,
+        listed=listed,
         gone=len(gone),
         before=kept.last,
         look_back=looked_back,
-        kept_list=listfiles.kept(
-            clients, entries, short, table, kept.next_number, release.id, card.threshold, at
+        kept_list=keeper.packed(
+            clients, listed.short, table, kept.next_number, release.id, card.threshold, at
         ),
+        list_file=list_file,
         pictures={
             **of_scores(album, scores),
             **of_the_model(album, model, typical),
@@ -241,17 +259,27 @@ def gather(
     )
 
 
-def draw(config: Config, facts: Facts) -> dict[Path, bytes]:
+def unnamed_file(folder: Path) -> IO[bytes]:
+    """A file without a name, for the list until it is written; in memory while it is small."""
+    place = str(folder) if folder.is_dir() else None
+    return tempfile.SpooledTemporaryFile(LIST_IN_MEMORY, dir=place)
+
+
+def lines_of_list(clients: Clients, entries: Sequence[Entry], is_first: bool) -> bytes:
+    header, columns = listfiles.export(clients, entries)
+    text = tables.export_columns(header, columns) if is_first else tables.export_more(columns)
+    # the name of a dataset need not be UTF-8, a list that people open must be
+    return text.encode("utf-8", "replace")
+
+
+def draw(config: Config, facts: Facts) -> dict[Path, bytes | IO[bytes]]:
     """The content of each file with a fixed name."""
-    lists = {
-        config.risk_list: listfiles.export(facts.clients, facts.entries),
-        config.short_list: listfiles.short_export(facts.clients, facts.short),
-    }
+    short = tables.export_columns(*listfiles.short_export(facts.clients, facts.listed.short))
     told, page = told_and_drawn(facts)
     return {
         config.confusion_matrix: facts.pictures["confusion"].printed,
-        # the name of a dataset need not be UTF-8, a list that people open must be
-        **{path: tables.export_columns(*table).encode("utf-8", "replace") for path, table in lists.items()},
+        config.risk_list: facts.list_file,
+        config.short_list: short.encode("utf-8", "replace"),
         config.risk_facts: files.as_json(list_facts(facts)).encode("utf-8", "replace"),
         config.report: page,
         config.report_pdf: paper.report(page.decode(), facts.pictures, facts.at),
@@ -271,15 +299,15 @@ def told_and_drawn(facts: Facts) -> tuple[dict[str, Any], bytes]:
 
 def list_facts(facts: Facts) -> dict[str, Any]:
     """risklist.json: the list as a whole; what the API says of it before its clients."""
-    before, changed = facts.before, risklist.changed(facts.entries)
+    before, listed = facts.before, facts.listed
     return {
         "run": facts.run,
         "release": facts.release["id"],
         "threshold": facts.scores["threshold"],
         "scored_at": facts.at,
-        "active": len(facts.entries),
-        "at_risk": sum(entry.at_risk for entry in facts.entries),
-        "at_stake": {band: asdict(stake) for band, stake in risklist.stakes(facts.entries).items()},
+        "active": listed.active,
+        "at_risk": listed.at_risk,
+        "at_stake": {band: asdict(stake) for band, stake in listed.stakes.items()},
         "since": before
         and {
             "run": before.run,
@@ -287,7 +315,7 @@ def list_facts(facts: Facts) -> dict[str, Any]:
             "release": before.release,
             "note": "" if before.release == facts.release["id"] else changes.NEW_MODEL,
         },
-        "changed": {status: len(entries) for status, entries in changed.items()},
+        "changed": listed.moved,
         "look_back": asdict(facts.look_back),
     }
 
@@ -472,15 +500,13 @@ def forget(reports: Path, keep: int) -> list[str]:
     return [folder.name for folder in gone]
 
 
-def _findings_of_the_list(config: Config, entries: Sequence[Entry]) -> Iterator[Finding]:
-    not_scored = [entry for entry in entries if entry.cause]
-    if not_scored and len(not_scored) == len(entries):
-        sentence = f"No client could be scored: {not_scored[0].cause}."
+def _findings_of_the_list(config: Config, listed: Overview) -> Iterator[Finding]:
+    not_scored = listed.active - listed.scored
+    if not_scored and not listed.scored:
+        sentence = f"No client could be scored: {listed.cause}."
         yield Finding("act", sentence, config.command("fullprocess.py --force"))
     elif not_scored:
-        yield Finding(
-            "look", f"Clients that could not be scored: {len(not_scored):,}; {not_scored[0].cause}."
-        )
+        yield Finding("look", f"Clients that could not be scored: {not_scored:,}; {listed.cause}.")
 
 
 def _findings_of_earlier_lists(config: Config, kept: Kept) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from attrition import files, generations, modelcard, publisher, signing, sources
 from attrition.config import Config
 from attrition.contract import Contract, Rejected
 from attrition.errors import DataError
+from attrition.generations import Pieces
 from attrition.sources import Found, StillWritten, Unreadable
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def run(config: Config) -> Scored:
     facts = read_description(config, contract)
     model = read_model(config, facts)
     table = read_test_rows(config, contract)
-    training_rows = read_training_rows(config, contract, facts)
+    training_rows = training_rows_of(config, contract, facts)
 
     outcome = contracts.outcomes(config.clients, table)
     probability = model.predict_proba(table)[:, 1]
@@ -155,6 +156,7 @@ def read_card(config: Config, facts: Mapping[str, Any]) -> bytes:
 def read_test_rows(config: Config, contract: Contract) -> "pd.DataFrame":
     """The labelled rows of the test data folder, or a DataError that names file, line and fault."""
     import numpy as np
+    import pandas as pd
 
     folder = config.test_folder
     try:
@@ -168,20 +170,17 @@ def read_test_rows(config: Config, contract: Contract) -> "pd.DataFrame":
             f"{folder}: there is no test data (*.csv) in it. Put labelled rows of other clients there, "
             f"or {HOLD_OUT}."
         )
-    rows: list[Mapping[str, Any]] = []
-    for file in found:
-        rows += read_judged(contract, file)
-    table = contracts.frame(contract, rows)
+    table = pd.concat([read_judged(contract, file) for file in found], ignore_index=True)
     labelled = ~np.isnan(contracts.outcomes(contract.clients, table))
     if not labelled.any():
         raise DataError(
-            f"{folder}: none of its {len(rows):,} rows says in {contract.clients.target} whether the client "
+            f"{folder}: none of its {len(table):,} rows says in {contract.clients.target} whether the client "
             "left. Put labelled rows there."
         )
     return table[labelled].reset_index(drop=True)
 
 
-def read_judged(contract: Contract, file: Found) -> Sequence[Mapping[str, Any]]:
+def read_judged(contract: Contract, file: Found) -> "pd.DataFrame":
     try:
         judged = contracts.judge_dataset(contract, sources.read(file))
     except Unreadable as fault:
@@ -190,7 +189,7 @@ def read_judged(contract: Contract, file: Found) -> Sequence[Mapping[str, Any]]:
         raise DataError(f"{file.path}: it is still being written. Run again when it is complete.") from None
     if judged.rejected:
         raise DataError(rejection(file, judged.rejected))
-    return judged.rows
+    return contracts.frame(contract, judged.rows)
 
 
 def rejection(file: Found, rejected: Sequence[Rejected]) -> str:
@@ -203,13 +202,13 @@ def rejection(file: Found, rejected: Sequence[Rejected]) -> str:
     return f"{file.path}: {len(rejected):,} fault(s). Correct the file, or move it away. {shown}{more}."
 
 
-def read_training_rows(config: Config, contract: Contract, facts: Mapping[str, Any]) -> "pd.DataFrame | None":
+def training_rows_of(config: Config, contract: Contract, facts: Mapping[str, Any]) -> Pieces | None:
     """The rows that were ingested when the model was trained; None where that generation is forgotten."""
     try:
         generation = publisher.read(generations.shelf(config), facts["ingested"])
     except DataError:
         return None
-    return generations.table(contract, generation)
+    return generations.pieces(contract, generation)
 
 
 def few_warnings(outcome: "Floats") -> list[str]:
@@ -221,9 +220,7 @@ def few_warnings(outcome: "Floats") -> list[str]:
     return []
 
 
-def shared_warnings(
-    contract: Contract, table: "pd.DataFrame", training_rows: "pd.DataFrame | None"
-) -> list[str]:
+def shared_warnings(contract: Contract, table: "pd.DataFrame", training_rows: Pieces | None) -> list[str]:
     """Test rows that are in the training data too, or have a twin with the same outcome there."""
     import numpy as np
     from pandas.util import hash_pandas_object
@@ -234,8 +231,10 @@ def shared_warnings(
         return ["the data of this training is forgotten: rows shared with the test data cannot be found"]
     clients = contract.clients
     columns = [clients.id, *clients.numeric, *clients.categorical, clients.target]
-    here, there = (hash_pandas_object(each[columns], index=False) for each in (table, training_rows))
-    shared = np.isin(here, there)
+    here = hash_pandas_object(table[columns], index=False)
+    shared = np.zeros(len(table), dtype=bool)
+    for piece in training_rows:
+        shared |= np.isin(here, hash_pandas_object(piece[columns], index=False))
     warnings = []
     if shared.any():
         warnings.append(

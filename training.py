@@ -17,7 +17,7 @@ import json
 import pickle
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from attrition import (
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError
+from attrition.generations import Pieces
 from attrition.parallel import Crew
 from attrition.publisher import Edition
 from attrition.settings import Clients, Risk, Training
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from attrition.candidates import Model
     from attrition.contest import Contest, Contestant
+    from attrition.sampling import Sample
     from attrition.suggestions import Suggestion
 
     Floats = NDArray[np.float64]
@@ -113,10 +115,10 @@ class Suggested:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The rows to train on; `known` are those with a known outcome that are neither held out nor too old."""
+    """The rows to train on; `known` is how many have an outcome and are neither held out nor too old."""
 
     rows: "Labelled"
-    known: "Labelled"
+    known: int
     labelled: int
     held_out: int
     window: str
@@ -130,9 +132,6 @@ class Labelled:
     table: "pd.DataFrame"
     outcome: "Floats"
     client: "NDArray[Any]"
-
-    def only(self, kept: "NDArray[np.bool_]") -> "Labelled":
-        return Labelled(self.table[kept].reset_index(drop=True), self.outcome[kept], self.client[kept])
 
     def newest(self, rows: int) -> "Labelled":
         """The last `rows` rows: datasets stand in the order of their names, which is to be that of time."""
@@ -159,7 +158,7 @@ def train(config: Config, newer_than: str | None, crew: Crew) -> Trained:
     table = read_table(contract, generation)
 
     chosen = choose(config, contract, table, training, newer_than)
-    known, rows = chosen.known, chosen.rows
+    rows = chosen.rows
     if reason := reason_not_to_train(rows):
         return refused(rows, [reason])
     alarms = list(leaks.alarms(config.clients, rows.table, rows.outcome, rows.client))
@@ -170,7 +169,7 @@ def train(config: Config, newer_than: str | None, crew: Crew) -> Trained:
     threshold = thresholds.choose(risk, contest.log_odds, rows.outcome, active)
     warnings = [
         *alarms,
-        *sample_warnings(rows, known, training.max_rows),
+        *sample_warnings(len(rows.outcome), chosen.known, training.max_rows),
         *fold_warnings(contest, training.folds),
     ]
     card = scorecard_text(contract, rows, contest, threshold, risk)
@@ -179,6 +178,7 @@ def train(config: Config, newer_than: str | None, crew: Crew) -> Trained:
         **portrayed(card, contest, rows),
         "data": evidence.data(config.clients, table),
         "labelled": chosen.labelled,
+        "sample": sampled(len(rows.outcome), chosen.known, training),
         "window": chosen.window,
         "window_reason": chosen.window_reason,
         "held_out": {"newer_than": newer_than, "rows": chosen.held_out},
@@ -202,7 +202,7 @@ def suggest(config: Config) -> Suggested:
 
     training = config.settings.training
     table = read_table(contracts.compiled(config.clients), generations.require_current(config))
-    rows = sample(labelled(config.clients, table), training.max_rows, training.seed)
+    rows = labelled(config.clients, sample(config.clients, labelled_rows(config, table), training).table)
     if reason := reason_not_to_train(rows):
         raise DataError(f"{config.ingested_folder}: {reason}. Ingest more: python ingestion.py")
     return Suggested(
@@ -243,72 +243,88 @@ def reproduce(config: Config, release_id: str) -> Reproduced:
         return differs(release_id, [*versions, "its pickle needs the scikit-learn that wrote it"])
     # its manifest is signed, and has their sha256: these are the bytes that training wrote
     before = unpickling.loads(release.read("trainedmodel.pkl"), release.edition.path("trainedmodel.pkl"))
-    old, new = before.predict_proba(table)[:, 1], again.predict_proba(table)[:, 1]
-    changed = int(np.sum(old != new))
+    rows, changed, most = 0, 0, 0.0
+    for piece in table:
+        apart = np.abs(before.predict_proba(piece)[:, 1] - again.predict_proba(piece)[:, 1])
+        rows, changed = rows + len(apart), changed + int(np.sum(apart != 0))
+        most = max(most, float(apart.max(initial=0.0)))
     if not changed:
-        return Reproduced(release_id, True, len(table), [])
-    told = f"{changed:,} of {len(table):,} predictions, by {np.max(np.abs(old - new)):.3g} at most"
-    return differs(release_id, [told, *versions], len(table))
+        return Reproduced(release_id, True, rows, [])
+    told = f"{changed:,} of {rows:,} predictions, by {most:.3g} at most"
+    return differs(release_id, [told, *versions], rows)
 
 
 def differs(release_id: str, differences: Sequence[str], rows: int = 0) -> Reproduced:
     return Reproduced(release_id, False, rows, differences)
 
 
-def read_table(contract: Contract, generation: Edition) -> "pd.DataFrame":
+def read_table(contract: Contract, generation: Edition) -> Pieces:
     if generation.manifest.get("contract", contract.fingerprint) != contract.fingerprint:
         raise DataError(
             f"{generation.folder}: clients in config.json changed after this was ingested. "
             "Run: python ingestion.py"
         )
-    return generations.table(contract, generation)
+    return generations.pieces(contract, generation)
 
 
 def choose(
-    config: Config, contract: Contract, table: "pd.DataFrame", training: Training, newer_than: str | None
+    config: Config, contract: Contract, table: Pieces, training: Training, newer_than: str | None
 ) -> Chosen:
     """Rows with a known outcome, neither held out nor too old to pay, and at most training.max_rows."""
     from attrition import evidence, windows
 
-    everything = labelled(config.clients, table)
-    aside = evidence.held_out(config, contract, everything.table, newer_than)
-    available = everything.only(~aside)
+    clients = config.clients
+    aside = evidence.held_out(config, contract, table, newer_than)
+
+    def drawn_from(first: int) -> "Sample":
+        return sample(clients, labelled_rows(config, table, aside, first), training)
+
+    drawn = drawn_from(0)
+    rows, available = labelled(clients, drawn.table), drawn.of
     window = windows.choose(
-        available.table,
-        available.outcome,
-        available.client,
-        config.clients.model_numbers,
-        config.clients.categorical,
-        training.seed,
+        rows.table, rows.outcome, rows.client, clients.model_numbers, clients.categorical, training.seed
     )
-    known = available.newest(window.rows)
-    rows = sample(known, training.max_rows, training.seed)
+    known = available
+    if len(rows.outcome) == available:
+        rows = rows.newest(window.rows)
+        known = len(rows.outcome)
+    elif window.name != windows.ALL:
+        # the window was chosen on a sample of all rows; of its own rows more fit
+        known = int(available * windows.SHARES[window.name])
+        rows = labelled(clients, drawn_from(available - known).table)
     told = "all labelled rows" if window.name == windows.ALL else f"{window.name} of the labelled rows"
-    if len(rows.outcome) < len(known.outcome):
+    if len(rows.outcome) < known:
         told = f"a sample of {told}"
-    return Chosen(rows, known, len(everything.outcome), int(aside.sum()), told, window.reason)
+    return Chosen(rows, known, len(aside), int(aside.sum()), told, window.reason)
+
+
+def labelled_rows(
+    config: Config, table: Pieces, aside: "NDArray[np.bool_] | None" = None, first: int = 0
+) -> "Iterator[pd.DataFrame]":
+    """The rows with a known outcome that are not aside, piece by piece, from the `first` of them on."""
+    from attrition import evidence
+
+    seen = passed = 0
+    for piece in evidence.labelled_rows(config.clients, table):
+        kept = piece if aside is None else piece[~aside[seen : seen + len(piece)]]
+        seen += len(piece)
+        yield kept[max(0, first - passed) :]
+        passed += len(kept)
 
 
 def labelled(clients: Clients, table: "pd.DataFrame") -> Labelled:
-    import numpy as np
-
-    outcome = contracts.outcomes(clients, table)
-    ids = table[clients.id].to_numpy(dtype=object)
-    return Labelled(table, outcome, ids).only(~np.isnan(outcome))
+    """Rows that all have an outcome."""
+    return Labelled(table, contracts.outcomes(clients, table), table[clients.id].to_numpy(dtype=object))
 
 
-def sample(known: Labelled, most: int, seed: int) -> Labelled:
-    """All rows; above `most` those of clients drawn at random, in their order."""
-    import numpy as np
+def sample(clients: Clients, pieces: "Iterable[pd.DataFrame]", training: Training) -> "Sample":
+    """All rows; above training.max_rows those of clients drawn by a hash of their ids, in their order."""
+    from attrition import sampling
 
-    if len(known.outcome) <= most:
-        return known
-    client = np.unique(known.client, return_inverse=True)[1]
-    rows_of = np.bincount(client)
-    drawn = np.random.default_rng(seed).permutation(len(rows_of))
-    chosen = np.zeros(len(rows_of), dtype=bool)
-    chosen[drawn[np.cumsum(rows_of[drawn]) <= most]] = True
-    return known.only(chosen[client])
+    drawn = sampling.Sample(training.max_rows, training.seed)
+    for piece in pieces:
+        drawn.add(piece, piece[clients.id])
+    return drawn
 
 
 def reason_not_to_train(rows: Labelled) -> str | None:
@@ -340,18 +356,29 @@ def show_progress(candidate: str) -> None:
         sys.stderr.flush()
 
 
-def active_clients(clients: Clients, table: "pd.DataFrame") -> int:
+def active_clients(clients: Clients, table: "Iterable[pd.DataFrame]") -> int:
     """Clients whose latest row does not say that they left."""
-    newest = table.drop_duplicates(clients.id, keep="last")
-    return int((contracts.outcomes(clients, newest) != 1).sum())
+    from attrition import census
+
+    return sum(
+        int((contracts.outcomes(clients, piece[here.latest]) != 1).sum())
+        for piece, here in census.taken(clients, table).of(table)
+    )
 
 
-def sample_warnings(rows: Labelled, known: Labelled, most: int) -> list[str]:
-    taken, all_rows = len(rows.outcome), len(known.outcome)
-    if taken == all_rows:
+def sampled(taken: int, known: int, training: Training) -> dict[str, Any] | None:
+    """How the rows were drawn, for model.json; None where all are trained on."""
+    if taken == known:
+        return None
+    drawn_by = "whole clients, by a keyed hash of their ids"
+    return {"rows": taken, "of": known, "max_rows": training.max_rows, "drawn_by": drawn_by}
+
+
+def sample_warnings(taken: int, known: int, most: int) -> list[str]:
+    if taken == known:
         return []
     return [
-        f"trained on {taken:,} of {all_rows:,} labelled rows, whole clients drawn at random "
+        f"trained on {taken:,} of {known:,} labelled rows, whole clients drawn by a hash of their ids "
         f"(training.max_rows is {most:,})"
     ]
 

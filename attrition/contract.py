@@ -237,25 +237,32 @@ def frame(contract: Contract, rows: Sequence[Mapping[str, Any]], extra: Sequence
     )
 
 
-def read_final(contract: Contract, text: Any) -> "pd.DataFrame":
-    """finaldata.csv (a path or a stream) as the table that `frame` made, derived columns added again."""
+def read_final(contract: Contract, text: Any, rows: int | None = None) -> "Iterator[pd.DataFrame]":
+    """finaldata.csv (a path or a stream) as pieces of at most so many rows, all rows in one by default.
+
+    Each is a table as `frame` made it, derived columns added again; a table without rows is one such piece.
+    """
     import pandas as pd
 
     clients = contract.clients
     numbers = clients.numbers
-    table = pd.read_csv(
+    columns = (*clients.columns, "dataset")
+    pieces = pd.read_csv(
         text,
-        dtype={
-            column: "float64" if column in numbers else "object" for column in (*clients.columns, "dataset")
-        },
+        dtype={column: "float64" if column in numbers else "object" for column in columns},
         keep_default_na=False,
         na_values={column: [""] for column in numbers},
+        iterator=True,
+        chunksize=rows,
     )
-    if clients.derived:
-        records = table[list(numbers)].to_dict("records")
-        for column, formula in contract.derived.items():
-            table[column] = [formula(record) for record in records]
-    return table
+    with pieces:
+        for piece in pieces if rows else [pieces.read()]:
+            table = piece.reset_index(drop=True)
+            if clients.derived:
+                records = table[list(numbers)].to_dict("records")
+                for column, formula in contract.derived.items():
+                    table[column] = [formula(record) for record in records]
+            yield table
 
 
 def outcomes(clients: Clients, table: "pd.DataFrame") -> "np.ndarray[Any, Any]":

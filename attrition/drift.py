@@ -174,8 +174,8 @@ def learn(risk: Risk, before: Deployed, limits: Limits, at: str, outcome: Floats
         looks=looks,
         shock=shock,
         since=risk.since or (at if proven else None),
-        log_odds=(*risk.log_odds, *np.round(log_odds, 4).tolist())[-NEWEST:],
-        outcome=(*risk.outcome, *outcome.astype(int).tolist())[-NEWEST:],
+        log_odds=(*risk.log_odds, *np.round(log_odds[-NEWEST:], 4).tolist())[-NEWEST:],
+        outcome=(*risk.outcome, *outcome[-NEWEST:].astype(int).tolist())[-NEWEST:],
     )
 
 

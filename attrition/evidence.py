@@ -4,8 +4,8 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -26,10 +26,12 @@ from attrition.config import Config
 from attrition.contract import Contract
 from attrition.drift import Deployed, Limits, Risk
 from attrition.errors import DataError
+from attrition.generations import Pieces
 from attrition.monitor import Look, Record
-from attrition.news import News
+from attrition.news import Known, News
 from attrition.promotion import Compared, Decision
 from attrition.releases import Release
+from attrition.sampling import Sample
 from attrition.scorecard import Scorecard
 from attrition.settings import Clients
 
@@ -86,40 +88,66 @@ def meet(
 
     `outdated` are fingerprints of test rows that drift has left behind.
     """
-    table = news.table(contract, what)
-    fresh = news.unseen(config, contract, table, {record.counted, live.facts["ingested"]})
-    if fresh is None:
+    known = news.known_rows(config, contract, {record.counted, live.facts["ingested"]})
+    if known is None:
         log.warning(
             "%s: which rows are new to it is not known any more; it meets those that come from now on",
             live.id,
         )
         return replace(record, counted=what.generation.id)
-    rows, card = table[fresh.rows], scorecard.load(live.read("scorecard.json"))
-    outcome, log_odds = contracts.outcomes(config.clients, rows), card.log_odds(rows)
-    # an outcome that comes later is a new label, but brings no new inputs
-    news_of_inputs = fresh.inputs[fresh.rows]
-    known, settings, at = outcome == outcome, config.settings.drift, stage.now()
-    facts = _reference(live)
-    before = deployed(facts, live, card.threshold, outdated)
+    facts, card = _reference(live), scorecard.load(live.read("scorecard.json"))
+    settings, at = config.settings.drift, stage.now()
+    # a record that cannot be read is told of before the rows are
     risk = _remembered(record.risk, drift.from_json, Risk())
+    met = _met(config, news.table(contract, what), known, card, _Inputs(config.clients, facts, record))
+    outcome, log_odds = np.concatenate(met.outcome), np.concatenate(met.log_odds)
+    labelled = outcome == outcome
+    before = deployed(facts, live, card.threshold, outdated)
     limits = Limits(settings.alpha, settings.tolerance)
-    risk = drift.learn(risk, before, limits, at, outcome[known], log_odds[known])
+    risk = drift.learn(risk, before, limits, at, outcome[labelled], log_odds[labelled])
     alarm = drift.alarm(risk, before, limits)
     hoped = drift.expected(log_odds, card.threshold, 1 - settings.alpha)
     losses = drift.live_losses(risk, before, settings.alpha)
     return replace(
         record,
         counted=what.generation.id,
-        rows=record.rows + len(rows),
-        labels=record.labels + int(known.sum()),
+        rows=record.rows + len(outcome),
+        labels=record.labels + int(labelled.sum()),
         looked_at=at,
         risk=drift.as_json(risk),
         drift=asdict(alarm) if alarm else None,
         losses={name: asdict(loss) for name, loss in losses.items()},
-        **_inputs(config.clients, facts, record, rows[news_of_inputs], log_odds[news_of_inputs]),
+        **met.inputs.judged(),
         expected=asdict(hoped) if hoped else record.expected,
-        live_score=_live_score(config, live, card, rows[known], outcome[known], at),
+        live_score=_live_score(config, live, card, met.labelled, at),
     )
+
+
+@dataclass(frozen=True)
+class _Met:
+    """What is kept of the new rows: outcomes and log-odds of all, a sample of those with an outcome."""
+
+    inputs: "_Inputs"
+    labelled: Sample
+    outcome: list["Floats"] = field(default_factory=list)
+    log_odds: list["Floats"] = field(default_factory=list)
+
+
+def _met(config: Config, pieces: Pieces, known: Known, card: Scorecard, inputs: "_Inputs") -> _Met:
+    clients, training = config.clients, config.settings.training
+    met = _Met(inputs, Sample(training.max_rows, training.seed))
+    for table in pieces:
+        fresh = known.unseen(table)
+        rows = table[fresh.rows]
+        outcome, log_odds = contracts.outcomes(clients, rows), card.log_odds(rows)
+        # an outcome that comes later is a new label, but brings no new inputs
+        news_of_inputs = fresh.inputs[fresh.rows]
+        inputs.add(rows[news_of_inputs], log_odds[news_of_inputs])
+        labelled = rows[outcome == outcome]
+        met.labelled.add(labelled, labelled[clients.id])
+        met.outcome.append(outcome)
+        met.log_odds.append(log_odds)
+    return met
 
 
 def deployed(
@@ -133,31 +161,57 @@ def deployed(
     return drift.deployed(counted, threshold, 1 / facts.get("design_effect", 1.0))
 
 
-def data(clients: Clients, table: "pd.DataFrame") -> str:
+def data(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> str:
     """A fingerprint of the labelled rows, in their order."""
     import pandas as pd
 
-    labelled = table.loc[~np.isnan(contracts.outcomes(clients, table)), news.identity(clients)]
-    rows = pd.util.hash_pandas_object(labelled, index=False).to_numpy()
-    return hashlib.sha256(rows.tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    for labelled in labelled_rows(clients, pieces):
+        rows = pd.util.hash_pandas_object(labelled[news.identity(clients)], index=False).to_numpy()
+        digest.update(rows.tobytes())
+    return digest.hexdigest()
+
+
+def labelled_rows(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
+    """The rows of each piece with a known outcome."""
+    for piece in pieces:
+        yield piece[~np.isnan(contracts.outcomes(clients, piece))]
 
 
 def held_out(
-    config: Config, contract: Contract, labelled: "pd.DataFrame", newer_than: str | None
+    config: Config, contract: Contract, pieces: "Iterable[pd.DataFrame]", newer_than: str | None
 ) -> "NDArray[np.bool_]":
     """Which labelled rows no challenger is trained on, shape (rows,): of every third client among the new.
 
     New are rows that the generation `newer_than` had not; where they are too few to tell anything, none.
     """
-    none = np.zeros(len(labelled), dtype=bool)
-    fresh = news.unseen(config, contract, labelled, {newer_than}) if newer_than else None
-    if fresh is None:
-        return none
+    known = news.known_rows(config, contract, {newer_than}) if newer_than else None
     seed = config.settings.training.seed
-    drawn = [zlib.crc32(f"{seed}:{client}".encode()) % ONE_IN == 0 for client in labelled[config.clients.id]]
-    aside = fresh.rows & np.array(drawn)
-    left = contracts.outcomes(config.clients, labelled[aside])
-    return aside if aside.sum() >= FEWEST_HELD_OUT and 0 < left.sum() < len(left) else none
+    aside, left = [np.zeros(0, dtype=bool)], 0
+    for labelled in labelled_rows(config.clients, pieces):
+        mine = np.zeros(len(labelled), dtype=bool)
+        if known:
+            ids = labelled[config.clients.id]
+            drawn = [zlib.crc32(f"{seed}:{client}".encode()) % ONE_IN == 0 for client in ids]
+            mine = known.unseen(labelled).rows & np.array(drawn, dtype=bool)
+            left += int(contracts.outcomes(config.clients, labelled[mine]).sum())
+        aside.append(mine)
+    found = np.concatenate(aside)
+    enough = found.sum() >= FEWEST_HELD_OUT and 0 < left < found.sum()
+    return found if enough else np.zeros(len(found), dtype=bool)
+
+
+def held_out_rows(
+    config: Config, contract: Contract, pieces: "Iterable[pd.DataFrame]", newer_than: str
+) -> Sample:
+    """These rows; of more than training.max_rows a sample of whole clients."""
+    aside, training = held_out(config, contract, pieces, newer_than), config.settings.training
+    drawn, first = Sample(training.max_rows, training.seed), 0
+    for labelled in labelled_rows(config.clients, pieces):
+        mine = labelled[aside[first : first + len(labelled)]]
+        drawn.add(mine, mine[config.clients.id])
+        first += len(labelled)
+    return drawn
 
 
 def decide(
@@ -184,9 +238,7 @@ def decide(
         thresholds = champion.threshold, challenger.threshold
         return promotion.compare(outcome, clients, *both, seed, settings.confidence, thresholds)
 
-    table = news.table(contract, what)
-    labelled = table[~np.isnan(contracts.outcomes(config.clients, table))]
-    newest = labelled[held_out(config, contract, labelled, what.live.facts["ingested"])]
+    newest = held_out_rows(config, contract, news.table(contract, what), what.live.facts["ingested"]).table
     # both sets of rows count as independent
     newest = newest[~newest[config.clients.id].isin(test_rows[config.clients.id])]
     if record.drift:
@@ -246,20 +298,50 @@ def _remembered(
         return new
 
 
-def _inputs(
-    clients: Clients, facts: Mapping[str, Any], record: Record, rows: "pd.DataFrame", log_odds: "Floats"
-) -> dict[str, Any]:
-    """What became of the columns: memory and verdict, with the new rows of each dataset as one batch."""
-    if not (known := facts.get("profile")):
-        return {}
-    memory = _remembered(record.inputs, shift.from_json, shift.Memory())
-    scored = log_odds if "score" in known["numbers"] else None
-    for dataset in dict.fromkeys(rows["dataset"]):
-        mine = (rows["dataset"] == dataset).to_numpy()
-        columns = _columns(clients, rows[mine], None if scored is None else scored[mine])
-        memory = shift.take(known, memory, *columns, str(dataset))
-    words = {column: clients.word(column) for column in clients.features} | {"score": "the risk of leaving"}
-    return {"inputs": memory.as_json(), "shift": asdict(shift.judge(known, memory, words))}
+class _Inputs:
+    """What becomes of the columns: the memory, with the new rows of each dataset as one batch.
+
+    The rows of a dataset come one after the other; its columns wait, as arrays, until the next one begins.
+    """
+
+    def __init__(self, clients: Clients, facts: Mapping[str, Any], record: Record) -> None:
+        self.clients = clients
+        self.known = facts.get("profile")
+        self.memory = _remembered(record.inputs, shift.from_json, shift.Memory()) if self.known else None
+        self._dataset: str | None = None
+        self._waiting: list[tuple[dict[str, Floats], dict[str, NDArray[Any]]]] = []
+
+    def add(self, rows: "pd.DataFrame", log_odds: "Floats") -> None:
+        if not self.known:
+            return
+        scored = log_odds if "score" in self.known["numbers"] else None
+        for dataset in dict.fromkeys(rows["dataset"]):
+            if dataset != self._dataset:
+                self._take()
+                self._dataset = dataset
+            mine = (rows["dataset"] == dataset).to_numpy()
+            batch = _columns(self.clients, rows[mine], None if scored is None else scored[mine])
+            self._waiting.append(batch)
+
+    def judged(self) -> dict[str, Any]:
+        """Memory and verdict; nothing where no profile tells how the rows trained on were."""
+        if not self.known or self.memory is None:
+            return {}
+        self._take()
+        features = self.clients.features
+        words = {column: self.clients.word(column) for column in features} | {"score": "the risk of leaving"}
+        verdict = shift.judge(self.known, self.memory, words)
+        return {"inputs": self.memory.as_json(), "shift": asdict(verdict)}
+
+    def _take(self) -> None:
+        if self._waiting and self.known and self.memory is not None:
+            numbers, categories = (_joined(kind) for kind in zip(*self._waiting, strict=True))
+            self._waiting = []
+            self.memory = shift.take(self.known, self.memory, numbers, categories, str(self._dataset))
+
+
+def _joined(batches: "Sequence[Mapping[str, NDArray[Any]]]") -> "dict[str, NDArray[Any]]":
+    return {column: np.concatenate([batch[column] for batch in batches]) for column in batches[0]}
 
 
 def _columns(
@@ -274,23 +356,21 @@ def _columns(
 
 
 def _live_score(
-    config: Config,
-    live: Release,
-    card: Scorecard,
-    labelled: "pd.DataFrame",
-    outcome: "Floats",
-    at: str,
+    config: Config, live: Release, card: Scorecard, drawn: Sample, at: str
 ) -> Mapping[str, Any] | None:
     """Figures of the live release on new rows it was not trained on; None where no outcome is known."""
+    labelled = drawn.table
     if not len(labelled):
         return None
     confidence = 1 - config.settings.drift.alpha
+    outcome = contracts.outcomes(config.clients, labelled)
     clients, seed = labelled[config.clients.id].to_numpy(), config.settings.training.seed
     figures = scores.figures(outcome, card.probability(labelled), card.threshold, clients, seed, confidence)
     return {
         "release": live.id,
         "scored_at": at,
         "rows": len(labelled),
+        **({"sample_of": drawn.of} if len(labelled) < drawn.of else {}),
         "left": int(outcome.sum()),
         "threshold": card.threshold,
         "confidence": confidence,

@@ -11,10 +11,10 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from attrition.errors import LockedError
 
@@ -44,8 +44,14 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
 
     `mode` are the permissions, of which the umask takes some away.
     """
+    write_pieces(path, [data], mode)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> None:
+    """The same from pieces, one behind another, of which only one need be in memory."""
     with _draft(path, mode) as descriptor:
-        _write_all(descriptor, data)
+        for piece in pieces:
+            _write_all(descriptor, piece)
 
 
 @contextmanager
@@ -75,6 +81,13 @@ def _draft(path: Path, mode: int = 0o666) -> Iterator[int]:
             draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """What an open file holds, from its beginning."""
+    stream.seek(0)
+    while piece := stream.read(PIECE):
+        yield piece
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,7 +6,8 @@ read once: what was verified, and has not been touched since, is not looked at a
 """
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 LINKS = ("finaldata.csv", "ingestedfiles.txt", "rejectedrows.csv", "ingestionmetrics.csv", "datasets.json")
 # a file system's clock is coarse: what was touched less than this ago could be touched again unseen
 COARSE_NS = 50_000_000
-# tables of this many bytes of text, and so many of them, stay in memory: the current one, and one before it
-LARGEST_KEPT, MOST_KEPT = 32 << 20, 2
+# rows of a table that are in memory at once
+PIECE = 65_536
+# tables of one piece stay in memory: the current one, and one before it
+MOST_KEPT = 2
 NEXT_STEP = "Run: python ingestion.py --force (it is made again)."
 
 
@@ -54,8 +57,35 @@ def require_current(config: Config) -> Edition:
     return generation
 
 
-def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
-    """finaldata.csv: the contract's columns, derived ones, and `dataset`, the one a row came from.
+@dataclass(frozen=True)
+class Pieces:
+    """finaldata.csv in tables of at most PIECE rows, as often as it is looped over; one piece is read once.
+
+    Their columns are the contract's, derived ones, and `dataset`, the one a row came from. A table without
+    rows is one piece.
+    """
+
+    contract: Contract
+    generation: Edition
+    _only: "list[pd.DataFrame]" = field(default_factory=list, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """As many as were published."""
+        return int(self.generation.manifest["rows"])
+
+    def __iter__(self) -> "Iterator[pd.DataFrame]":
+        place = self.generation.path("finaldata.csv")
+        if self.rows > PIECE:
+            return contracts.read_final(self.contract, place, PIECE)
+        if not self._only:
+            self._only.append(_kept(self.contract, place))
+        # what is written into it is written into a copy (pandas, copy on write)
+        return iter([self._only[0].copy(deep=False)])
+
+
+def pieces(contract: Contract, generation: Edition) -> Pieces:
+    """The table, piece by piece, of which the bytes were checked now.
 
     DamagedTable, or DataError where it was ingested under another contract: its columns may be others.
     """
@@ -65,17 +95,29 @@ def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
             "Run: python ingestion.py"
         )
     check(generation)
-    place = generation.path("finaldata.csv")
+    return Pieces(contract, generation)
+
+
+def table(contract: Contract, generation: Edition) -> "pd.DataFrame":
+    """All pieces as one: for who has the memory."""
+    import pandas as pd
+
+    read = list(pieces(contract, generation))
+    return read[0] if len(read) == 1 else pd.concat(read, ignore_index=True)
+
+
+def _kept(contract: Contract, place: Path) -> "pd.DataFrame":
+    """The table as one piece, read once in this process as long as its file is not touched."""
     seen = _verified.get(place)
-    if seen is None or generation.manifest["files"][place.name]["size"] > LARGEST_KEPT:
-        return contracts.read_final(contract, place)
-    key = place, seen[0], contract.fingerprint
-    read = _tables.pop(key, None)
-    _tables[key] = contracts.read_final(contract, place) if read is None else read
+    key = seen and (place, seen[0], contract.fingerprint)
+    table = _tables.pop(key, None) if key else None
+    if table is None:
+        (table,) = contracts.read_final(contract, place)
+    if key:
+        _tables[key] = table
     for oldest in list(_tables)[:-MOST_KEPT]:
         del _tables[oldest]
-    # what is written into it is written into a copy (pandas, copy on write)
-    return _tables[key].copy(deep=False)
+    return table
 
 
 def check(generation: Edition) -> None:

@@ -42,6 +42,7 @@ ROW = [
     ("action", "<u4"),  # place in actions
     ("due", "<u4"),  # ordinal of the date, or NO_DATE
 ]
+ROW_SIZE = 37
 DAMAGES = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, OverflowError, RecursionError),
     *(struct.error, zipfile.BadZipFile),
@@ -50,7 +51,7 @@ DAMAGES = (
 
 @dataclass(frozen=True)
 class KeptList:
-    """The list of one run. `rows` has shape (clients,) and the fields of ROW, sorted by client."""
+    """The list of one run, whose rows and names are read when they are asked for, and kept from then on."""
 
     run: str
     number: int
@@ -59,8 +60,18 @@ class KeptList:
     threshold: float
     datasets: tuple[str, ...]
     actions: tuple[str, ...]
-    rows: "NDArray[np.void]"
     place: Path
+
+    @cached_property
+    def rows(self) -> "NDArray[np.void]":
+        """The fields of ROW, sorted by client, shape (clients,); ValueError where they are damaged."""
+        import numpy as np
+
+        try:
+            with zipfile.ZipFile(self.place) as members:
+                return np.frombuffer(members.read("rows"), dtype=np.dtype(ROW))
+        except DAMAGES as fault:
+            raise ValueError(f"{type(fault).__name__}: {fault}") from None
 
     @cached_property
     def names(self) -> list[str]:
@@ -230,11 +241,14 @@ def _encoded(client: str) -> bytes:
 
 def read(place: Path) -> KeptList:
     """One of DAMAGES where the file is no such list, or not whole."""
-    import numpy as np
-
     # each member is checked against its CRC-32 as it is read
     with zipfile.ZipFile(place) as members:
-        facts, data = _facts(members), members.read("rows")
+        facts, size = _facts(members), 0
+        with members.open("rows") as rows:
+            while piece := rows.read(PIECE):
+                size += len(piece)
+    if size % ROW_SIZE:
+        raise ValueError(f"{size} bytes of rows are not rows of {ROW_SIZE} bytes")
     return KeptList(
         run=place.parent.name,
         number=int(facts["number"]),
@@ -243,6 +257,5 @@ def read(place: Path) -> KeptList:
         threshold=float(facts["threshold"]),
         datasets=tuple(facts["datasets"]),
         actions=tuple(facts["actions"]),
-        rows=np.frombuffer(data, dtype=np.dtype(ROW)),
         place=place,
     )

@@ -3,7 +3,6 @@
 header, columns = export(clients, entries)
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,9 @@ from attrition.risklist import REASONS, Entry, by_owner
 from attrition.settings import Clients
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 # what a model can tell, not the last bits of a processor
 PROBABILITY_DIGITS = 6
@@ -41,41 +42,67 @@ def short_export(clients: Clients, entries: Sequence[Entry]) -> tuple[list[str],
     return [*owner, *own], [columns[header.index(column)] for column in (*owner, *own)]
 
 
+class Keeper:
+    """The summary of a list that is kept (see attrition.keptlists), from its entries, some at a time."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._rows: list[Any] = []
+        self._datasets: dict[str, int] = {}
+        self._actions: dict[str, int] = {}
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        import numpy as np
+
+        names = [entry.client for entry in entries]
+        rows = np.zeros(len(entries), dtype=np.dtype(keptlists.ROW))
+        columns: dict[str, Any] = {
+            "client": keptlists.keys(names),
+            "rank": [entry.rank or 0 for entry in entries],
+            "probability": [np.nan if entry.probability is None else entry.probability for entry in entries],
+            "dataset": [_place(self._datasets, entry.row["dataset"]) for entry in entries],
+            "action": [_place(self._actions, entry.action) for entry in entries],
+            "due": [entry.due.toordinal() if entry.due else keptlists.NO_DATE for entry in entries],
+        }
+        for field, values in columns.items():
+            rows[field] = values
+        self._names += names
+        self._rows.append(rows)
+
+    def packed(
+        self,
+        clients: Clients,
+        short: Sequence[Entry],
+        pieces: "Iterable[pd.DataFrame]",
+        number: int,
+        release_id: str,
+        threshold: float,
+        scored_at: str,
+    ) -> bytes:
+        """As the `number`-th list. `pieces` have every row: of how many of a client's an outcome is known."""
+        import numpy as np
+
+        rows, listed = np.concatenate(self._rows), {entry.client for entry in short}
+        rows["listed"] = [name in listed for name in self._names]
+        rows["known"] = _known(clients, pieces, self._names, rows["dataset"], self._datasets)
+        facts = {"number": number, "scored_at": scored_at, "release": release_id, "threshold": threshold}
+        return keptlists.pack(facts, [*self._datasets], [*self._actions], rows, self._names)
+
+
 def kept(
     clients: Clients,
     entries: Sequence[Entry],
     short: Sequence[Entry],
-    table: "pd.DataFrame",
+    pieces: "Iterable[pd.DataFrame]",
     number: int,
     release_id: str,
     threshold: float,
     scored_at: str,
 ) -> bytes:
-    """The list's summary as it is kept (see attrition.keptlists), as the `number`-th one.
-
-    `table` has every row: it tells of how many rows of a client the outcome is known.
-    """
-    import numpy as np
-
-    names, listed = [entry.client for entry in entries], {entry.client for entry in short}
-    origins, given = [entry.row["dataset"] for entry in entries], [entry.action for entry in entries]
-    datasets, actions = _places(origins), _places(given)
-    known = _known(clients, table, dict(zip(names, origins, strict=True)))
-    columns: dict[str, Any] = {
-        "client": keptlists.keys(names),
-        "rank": [entry.rank or 0 for entry in entries],
-        "probability": [np.nan if entry.probability is None else entry.probability for entry in entries],
-        "listed": [name in listed for name in names],
-        "dataset": [datasets[origin] for origin in origins],
-        "known": [known.get(name, 0) for name in names],
-        "action": [actions[action] for action in given],
-        "due": [entry.due.toordinal() if entry.due else keptlists.NO_DATE for entry in entries],
-    }
-    rows = np.empty(len(entries), dtype=np.dtype(keptlists.ROW))
-    for field, values in columns.items():
-        rows[field] = values
-    facts = {"number": number, "scored_at": scored_at, "release": release_id, "threshold": threshold}
-    return keptlists.pack(facts, [*datasets], [*actions], rows, names)
+    """The summary of a list whose entries are all there."""
+    keeper = Keeper()
+    keeper.add(entries)
+    return keeper.packed(clients, short, pieces, number, release_id, threshold, scored_at)
 
 
 def _reason_columns() -> list[str]:
@@ -129,16 +156,32 @@ def _own_columns(entries: Sequence[Entry]) -> list[Sequence[Any]]:
     ]
 
 
-def _places(texts: Iterable[str]) -> dict[str, int]:
-    """Each text once, with its place."""
-    return {text: place for place, text in enumerate(dict.fromkeys(texts))}
+def _place(places: dict[str, int], text: str) -> int:
+    """Each text has the place at which it came first."""
+    return places.setdefault(text, len(places))
 
 
-def _known(clients: Clients, table: "pd.DataFrame", newest: Mapping[str, str]) -> Mapping[str, int]:
+def _known(
+    clients: Clients,
+    pieces: "Iterable[pd.DataFrame]",
+    names: Sequence[str],
+    newest: "NDArray[np.uint32]",
+    datasets: Mapping[str, int],
+) -> "NDArray[np.intp]":
     """How many rows with an outcome each client has in the dataset that its latest row came from."""
-    known = table[table[clients.target] != ""]
-    pairs = zip(known[clients.id].tolist(), known["dataset"].tolist(), strict=True)
-    return Counter(client for client, dataset in pairs if newest.get(client) == dataset)
+    import numpy as np
+
+    from attrition import census
+
+    index, counts = census.Index(names), np.zeros(len(names), dtype=np.intp)
+    for piece in pieces:
+        labelled = piece[piece[clients.target] != ""]
+        at, there = index.places(labelled[clients.id])
+        origin, found = labelled["dataset"].factorize()
+        dataset = np.array([datasets.get(name, -1) for name in found], dtype=np.intp)[origin]
+        hit = at[there]
+        np.add.at(counts, hit[newest[hit] == dataset[there]], 1)
+    return counts
 
 
 def _rounded(number: float | None, digits: int) -> float | None:

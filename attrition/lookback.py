@@ -1,6 +1,6 @@
 """Once outcomes have arrived: did the clients of earlier lists leave, as many as promised? Touches no disk.
 
-known = lookback.outcomes(clients, table, gone)
+known = lookback.outcomes(clients, pieces, active, gone)
 lookback.look_back(kept.lists, known)
 
 A client of a list has left where it is gone now. It has stayed where the row it was scored on, or one
@@ -10,8 +10,8 @@ it is counted in no figure. Lists that say the same (same rows, same release) ar
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attrition import keptlists, sources
@@ -127,22 +127,32 @@ class LookBack:
     never_listed: int
 
 
-def outcomes(clients: Clients, table: "pd.DataFrame", gone: "pd.DataFrame") -> Outcomes:
-    """What is known by now, from every row of the table, and one row of each client who left."""
+def outcomes(
+    clients: Clients, pieces: "Iterable[pd.DataFrame]", active: Sequence[str], gone: Sequence[str]
+) -> Outcomes:
+    """What is known by now, from every row of the table and the ids of its clients, active and gone."""
     import numpy as np
 
-    codes, names = table[clients.id].factorize()
-    keys = keptlists.keys(names)
+    from attrition import census
+
+    names = [*active, *gone]
+    keys, index = keptlists.keys(names), census.Index(names)
     order = np.argsort(keys, kind="stable")
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    known = (table[clients.target] != "").to_numpy()
-    origin, found = table["dataset"].factorize()
-    datasets = sorted(found, key=sources.natural)
+    seen: dict[str, int] = {}
+    who, where = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for piece in pieces:
+        origin, found = piece["dataset"].factorize()
+        places = np.array([seen.setdefault(name, len(seen)) for name in found], dtype=np.int64)
+        known = (piece[clients.target] != "").to_numpy()
+        who.append(place[index.places(piece[clients.id][known])[0]])
+        where.append(places[origin[known]])
+    datasets = sorted(seen, key=sources.natural)
     rank = {name: at for at, name in enumerate(datasets)}
-    of_dataset = np.array([rank[name] for name in found], dtype=np.int64)
-    labelled = place[codes[known]] * (len(datasets) + 1) + of_dataset[origin[known]]
-    left = np.isin(keys[order], keptlists.keys(gone[clients.id]))
+    of_dataset = np.array([rank[name] for name in seen], dtype=np.int64)
+    labelled = np.concatenate(who) * (len(datasets) + 1) + of_dataset[np.concatenate(where)]
+    left = order >= len(active)
     return Outcomes(keys[order], [names[at] for at in order.tolist()], left, datasets, np.sort(labelled))
 
 
@@ -154,14 +164,15 @@ def look_back(lists: Sequence[KeptList], known: Outcomes) -> LookBack:
     ever_listed, scored_last = np.zeros(size, dtype=bool), np.full(size, -1)
     rank, probability = np.zeros(size, dtype=int), np.full(size, np.nan)
     runs: list[RunKept] = []
-    for number, each in enumerate(lists):
+    # copies forget the rows that they have read
+    for number, each in enumerate(map(replace, lists)):
         rows = each.rows[each.rows["rank"] > 0]
         at, is_there = _places(known, rows["client"])
         seen, listed = at[is_there], rows["listed"][is_there]
         ever_listed[seen] |= listed
         scored_last[seen], rank[seen] = number, rows["rank"][is_there]
         probability[seen] = rows["probability"][is_there]
-        if number + 1 < len(lists) and _says_the_same(each, lists[number + 1]):
+        if number + 1 < len(lists) and _says_the_same(each, replace(lists[number + 1])):
             continue
         left, stayed = _became(each, rows, known)
         if (left | stayed).any():

@@ -2,14 +2,15 @@
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrition import files, generations, ledger, publisher, releases, scorecard, sources
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError, ReleaseError
+from attrition.generations import Pieces
 from attrition.publisher import Edition
 from attrition.releases import Release
 from attrition.settings import Clients
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    Hashes = NDArray[np.uint64]
 
 log = logging.getLogger("attrition")
 
@@ -79,8 +82,8 @@ def test_rows(config: Config) -> str:
     return hashlib.sha256("".join(files.sha256(file.path) for file in found).encode()).hexdigest()
 
 
-def table(contract: Contract, news: News) -> "pd.DataFrame":
-    return generations.table(contract, news.generation)
+def table(contract: Contract, news: News) -> Pieces:
+    return generations.pieces(contract, news.generation)
 
 
 def identity(clients: Clients) -> list[str]:
@@ -88,36 +91,95 @@ def identity(clients: Clients) -> list[str]:
     return [clients.id, *clients.numeric, *clients.categorical, clients.target]
 
 
-def unseen(
-    config: Config, contract: Contract, table: "pd.DataFrame", known: Collection[str]
-) -> Unseen | None:
-    """Which rows of the current table none of these generations had; None where one of them is gone.
+class Known:
+    """The rows of earlier generations as hashes: tells rows that come piece by piece which none of them had.
 
     A row is known by client, model columns and outcome, however many times it stands there: a correction of
     another column, or another name of its dataset, does not make it new.
     """
-    import numpy as np
-    import pandas as pd
 
-    clients, columns = config.clients, identity(config.clients)
+    def __init__(self, clients: Clients, earlier: Sequence[Pieces]) -> None:
+        import numpy as np
+
+        self.columns = identity(clients)
+        self.target = clients.target
+        self._rows, self._left = self._counted(earlier)
+        # a row with an outcome that was known without it
+        blank = [_hashed(each[each[self.target] == ""], self.columns[:-1]) for each in _all(earlier)]
+        self._waiting = np.unique(np.concatenate(blank)) if blank else np.zeros(0, dtype=np.uint64)
+
+    def unseen(self, table: "pd.DataFrame") -> Unseen:
+        """Of the next rows of the table those that are new: no earlier generation had them so often."""
+        import numpy as np
+
+        rows = np.ones(len(table), dtype=bool)
+        here = _hashed(table, self.columns)
+        at, met = _found(self._rows, here)
+        if met.any():
+            place, time = at[met], _times(at[met])
+            rows[met] = time >= self._left[place]
+            np.subtract.at(self._left, place, 1)
+        labelled = (table[self.target] != "").to_numpy()
+        later = labelled & _found(self._waiting, _hashed(table, self.columns[:-1]))[1]
+        return Unseen(rows, rows & ~later)
+
+    def _counted(self, earlier: Sequence[Pieces]) -> "tuple[Hashes, NDArray[np.int64]]":
+        """Each hash, and how many rows of the generation that has most of them have it."""
+        import numpy as np
+
+        known, often = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
+        for pieces in earlier:
+            hashes, counts = np.unique(
+                np.concatenate([_hashed(each, self.columns) for each in pieces]), return_counts=True
+            )
+            at, there = _found(known, hashes)
+            often[at[there]] = np.maximum(often[at[there]], counts[there])
+            known, often = np.append(known, hashes[~there]), np.append(often, counts[~there])
+            order = np.argsort(known)
+            known, often = known[order], often[order]
+        return known, often
+
+
+def known_rows(config: Config, contract: Contract, known: Collection[str]) -> Known | None:
+    """The rows of these generations; None where one of them is gone."""
     try:
         editions = [publisher.read(generations.shelf(config), each) for each in sorted(known)]
-        tables = [generations.table(contract, edition)[columns] for edition in editions]
+        return Known(config.clients, [generations.pieces(contract, edition) for edition in editions])
     except DataError:
         return None
 
-    def hashed(rows: pd.DataFrame, kept: Sequence[str]) -> "pd.Series[Any]":
-        return pd.util.hash_pandas_object(rows[[*kept]], index=False)
 
-    here, often = hashed(table, columns), pd.Series(dtype=np.int64)
-    for each in tables:
-        often = often.combine(hashed(each, columns).value_counts(), max, fill_value=0)
-    time = here.groupby(here, sort=False).cumcount()
-    rows: NDArray[np.bool_] = (time >= here.map(often).fillna(0)).to_numpy()
-    # a row with an outcome that was known without it
-    waiting = [hashed(each[each[clients.target] == ""], columns[:-1]) for each in tables]
-    later = hashed(table, columns[:-1]).isin(pd.concat(waiting)) & (table[clients.target] != "").to_numpy()
-    return Unseen(rows, rows & ~later.to_numpy())
+def _all(tables: Sequence[Pieces]) -> "Iterator[pd.DataFrame]":
+    for pieces in tables:
+        yield from pieces
+
+
+def _hashed(table: "pd.DataFrame", columns: Sequence[str]) -> "Hashes":
+    import pandas as pd
+
+    return pd.util.hash_pandas_object(table[[*columns]], index=False).to_numpy()
+
+
+def _found(known: "Hashes", hashes: "Hashes") -> "tuple[NDArray[np.intp], NDArray[np.bool_]]":
+    """The place of each hash among those known, which are sorted, and whether it is there."""
+    import numpy as np
+
+    if not len(known):
+        return np.zeros(len(hashes), dtype=np.intp), np.zeros(len(hashes), dtype=bool)
+    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    return at, known[at] == hashes
+
+
+def _times(places: "NDArray[np.intp]") -> "NDArray[np.intp]":
+    """How many equal places come before each."""
+    import numpy as np
+
+    order = np.argsort(places, kind="stable")
+    ordered = places[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    times = np.empty(len(places), dtype=np.intp)
+    times[order] = np.arange(len(places)) - first
+    return times
 
 
 def _new_datasets(config: Config, generation: Edition, finished: str | None) -> list[str]:

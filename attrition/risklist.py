@@ -1,12 +1,15 @@
 """Which clients to look after first, why, and what to do. No disk; same input, same list.
 
-active, gone = current_clients(clients, table)
-entries = rank(clients, config.settings.risk, scorecard, active, release.id, stage.now(), plays, last_list)
-short = short_list(entries, config.settings.risk.capacity)
+active, gone = current_clients(clients, pieces)
+overview = Overview(config.settings.risk.capacity)
+for entries in ranked(clients, config.settings.risk, scorecard, active, release.id, stage.now(), plays, last):
+    overview.add(entries)
+
+A list may be long: its entries are made some at a time, and forgotten once they were counted and written.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from attrition.scorecard import Reason, Scorecard
 
 REASONS = 3
+# entries that are in memory at once
+BATCH = 16_384
+# clients of each status that a report shows
+MOST_CHANGED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +90,53 @@ class Stake:
     expected_loss: float | None
 
 
-def current_clients(clients: Clients, table: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """The latest row of each client, last in the order of the table: of those still there, and of those gone.
+def current_clients(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> "tuple[pd.DataFrame, list[str]]":
+    """The latest row of each client still there, in the order of the table, and the ids of those gone.
 
-    Gone is who left by the latest outcome that is known, whatever rows without one came after it.
+    Gone is who left by the latest outcome that is known, whatever rows without one came after it. The pieces
+    are gone through twice.
     """
-    latest = table.drop_duplicates(clients.id, keep="last")
-    known = table[table[clients.target] != ""].drop_duplicates(clients.id, keep="last")
-    left = known.loc[known[clients.target] == clients.left, clients.id]
-    gone = latest[clients.id].isin(left)
-    return latest[~gone], latest[gone]
+    import pandas as pd
+
+    from attrition import census
+
+    active, gone = [], []
+    for piece, here in census.taken(clients, pieces).of(pieces):
+        active.append(piece[here.active])
+        gone += piece.loc[here.latest & here.gone, clients.id].tolist()
+    return pd.concat(active, ignore_index=True), gone
+
+
+def ranked(
+    clients: Clients,
+    risk: Risk,
+    scorecard: "Scorecard",
+    table: "pd.DataFrame",
+    release_id: str,
+    scored_at: str,
+    plays: Plays | None = None,
+    before: KeptList | None = None,
+) -> Iterator[list[Entry]]:
+    """Every row as an entry, by risk as configured, then value, then id; those not scored come last.
+
+    `table` has one row a client; `before` is the last list, None where there is none to compare with. The
+    entries come in batches of at most BATCH; a list without clients is one that is empty.
+    """
+    import numpy as np
+
+    plays = plays or load_plays(None)
+    probability = np.full(len(table), np.nan)
+    for first in range(0, len(table), BATCH):
+        part = table[first : first + BATCH]
+        can = np.array([not cause for cause in _causes(scorecard.features, part)], dtype=bool)
+        if can.any():
+            probability[first : first + BATCH][can] = scorecard.probability(part[can])
+    value = table[clients.value].to_numpy(dtype=float) if clients.value else np.full(len(table), np.nan)
+    order = _order(probability, value, table[clients.id].tolist(), risk.order_by)
+    about = Scoring(clients, risk, scorecard, release_id, scored_at, plays, before)
+    for first in range(0, max(len(table), 1), BATCH):
+        at = order[first : first + BATCH]
+        yield about.entries(table.iloc[at], probability[at], value[at], first + 1)
 
 
 def rank(
@@ -105,65 +149,139 @@ def rank(
     plays: Plays | None = None,
     before: KeptList | None = None,
 ) -> list[Entry]:
-    """Every row as an entry, by risk as configured, then value, then id; those not scored come last.
+    """All entries of `ranked` at once."""
+    batches = ranked(clients, risk, scorecard, table, release_id, scored_at, plays, before)
+    return [entry for entries in batches for entry in entries]
 
-    `table` has one row a client; `before` is the last list, None where there is none to compare with.
-    """
-    import numpy as np
 
-    plays = plays or load_plays(None)
-    causes = _causes(scorecard.features, table)
-    can = np.array([not cause for cause in causes], dtype=bool)
-    scorable = table[can]
-    probability = np.full(len(table), np.nan)
-    if len(scorable):
-        probability[can] = scorecard.probability(scorable)
-    value = table[clients.value].to_numpy(dtype=float) if clients.value else np.full(len(table), np.nan)
-    names = table[clients.id].tolist()
-    keys = keptlists.keys(names)
-    found = changes.compare(before, release_id, scorecard.threshold, keys, probability, risk.delta_points)
-    given = _given(before, keys)
-    explained = scorecard.explain(scorable, top=REASONS) if len(scorable) else []
-    place = (np.cumsum(can) - 1).tolist()
-    rows = _records(table)
-    today, values, owners = date.fromisoformat(scored_at[:10]), value.tolist(), _owners(clients, table)
-    remarkable = set(_remarkable(scorecard, table)) if can.any() else set()
-    entries = []
-    order = _order(probability, value, names, risk.order_by)
-    for number, (at, chance) in enumerate(
-        zip(order.tolist(), probability[order].tolist(), strict=True), start=1
-    ):
-        scored = chance == chance
-        band = scorecard.band(chance) if scored else ""
-        reasons = explained[place[at]] if scored else []
-        play = plays.of(reasons[0].feature if reasons else "", band) if scored else None
-        action, due = given[at] if given else ("", None)
-        entries.append(
-            Entry(
-                client=names[at],
-                probability=chance if scored else None,
-                band=band,
-                rank=number if scored else None,
-                value=values[at] if values[at] == values[at] else None,
-                owner=owners[at],
-                reasons=reasons,
-                warnings=scorecard.warnings(rows[at]) if scored and at in remarkable else [],
-                cause=causes[at],
-                row=rows[at],
-                release=release_id,
-                threshold=scorecard.threshold,
-                scored_at=scored_at,
-                change=found[at],
-                play=play,
-                due=play.due(today, due if action == play.action else None) if play else None,
-            )
+@dataclass(frozen=True)
+class Scoring:
+    """What all entries of a list are made with."""
+
+    clients: Clients
+    risk: Risk
+    scorecard: "Scorecard"
+    release_id: str
+    scored_at: str
+    plays: Plays
+    before: KeptList | None
+
+    def entries(
+        self,
+        table: "pd.DataFrame",
+        probability: "NDArray[np.float64]",
+        value: "NDArray[np.float64]",
+        rank: int,
+    ) -> list[Entry]:
+        """The rows in their order, with their figures, shape (rows,); `rank` is that of the first."""
+        import numpy as np
+
+        clients, scorecard = self.clients, self.scorecard
+        causes = _causes(scorecard.features, table)
+        can = np.array([not cause for cause in causes], dtype=bool)
+        scorable = table[can]
+        names = table[clients.id].tolist()
+        keys = keptlists.keys(names)
+        found = changes.compare(
+            self.before, self.release_id, scorecard.threshold, keys, probability, self.risk.delta_points
         )
-    return entries
+        given = _given(self.before, keys)
+        explained = iter(scorecard.explain(scorable, top=REASONS) if len(scorable) else [])
+        today, owners = date.fromisoformat(self.scored_at[:10]), _owners(clients, table)
+        remarkable = set(_remarkable(scorecard, table)) if can.any() else set()
+        values, rows = value.tolist(), _records(table)
+        entries = []
+        for at, chance in enumerate(probability.tolist()):
+            scored = chance == chance
+            band = scorecard.band(chance) if scored else ""
+            reasons = next(explained) if scored else []
+            play = self.plays.of(reasons[0].feature if reasons else "", band) if scored else None
+            action, due = given[at] if given else ("", None)
+            entries.append(
+                Entry(
+                    client=names[at],
+                    probability=chance if scored else None,
+                    band=band,
+                    rank=rank + at if scored else None,
+                    value=values[at] if values[at] == values[at] else None,
+                    owner=owners[at],
+                    reasons=reasons,
+                    warnings=scorecard.warnings(rows[at]) if scored and at in remarkable else [],
+                    cause=causes[at],
+                    row=rows[at],
+                    release=self.release_id,
+                    threshold=scorecard.threshold,
+                    scored_at=self.scored_at,
+                    change=found[at],
+                    play=play,
+                    due=play.due(today, due if action == play.action else None) if play else None,
+                )
+            )
+        return entries
 
 
-def short_list(entries: Sequence[Entry], capacity: int) -> list[Entry]:
-    """The first clients of the list, `capacity` for each owner; without owners all are one owner's."""
-    taken: Counter[str] = Counter()
+class Overview:
+    """What is told of a whole list, from its entries in their order, some at a time.
+
+    `short` are the first clients, `capacity` for each owner (without owners all are one owner's); `changed`
+    the first of each status that a person is told of, and of those not scored; `of` and `at_risk_of` count
+    clients that were scored by owner.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.active = self.at_risk = 0
+        self.short: list[Entry] = []
+        self.changed: dict[str, list[Entry]] = {status: [] for status in (*changes.TOLD, NOT_SCORED)}
+        self.statuses: Counter[str] = Counter()
+        self.causes: Counter[str] = Counter()
+        self.of: Counter[str] = Counter()
+        self.at_risk_of: Counter[str] = Counter()
+        self._stakes = dict.fromkeys(BANDS, Stake(0, 0, None, None))
+        self._total = Stake(0, 0, None, None)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        scored = [entry for entry in entries if entry.probability is not None]
+        self.active += len(entries)
+        self.at_risk += sum(entry.at_risk for entry in entries)
+        self.of.update(entry.owner for entry in scored)
+        self.at_risk_of.update(entry.owner for entry in scored if entry.at_risk)
+        self.short += short_list(scored, self.capacity, Counter(entry.owner for entry in self.short))
+        self.statuses.update(entry.status for entry in entries)
+        self.causes.update(entry.cause for entry in entries if entry.cause)
+        for status, known in self.changed.items():
+            if len(known) < MOST_CHANGED:
+                known += [entry for entry in entries if entry.status == status][: MOST_CHANGED - len(known)]
+        for band in BANDS:
+            self._stakes[band] = stake([entry for entry in scored if entry.band == band], self._stakes[band])
+        self._total = stake(scored, self._total)
+
+    @property
+    def stakes(self) -> dict[str, Stake]:
+        """What is at stake in each band, and in all of them under "total"; clients not scored are in none."""
+        return self._stakes | {"total": self._total}
+
+    @property
+    def scored(self) -> int:
+        return self._total.clients
+
+    @property
+    def cause(self) -> str:
+        """Why the first client that was not scored was not; "" where all were."""
+        return next(iter(self.causes), "")
+
+    @property
+    def moved(self) -> dict[str, int]:
+        """How many clients of each status that is told of."""
+        return {status: self.statuses[status] for status in self.changed}
+
+
+def short_list(entries: Sequence[Entry], capacity: int, taken: Counter[str] | None = None) -> list[Entry]:
+    """The first clients of the list, `capacity` for each owner; without owners all are one owner's.
+
+    `taken` are clients of each owner that come before these.
+    """
+    taken = Counter() if taken is None else taken
     short = []
     for entry in entries:
         if entry.probability is not None and taken[entry.owner] < capacity:
@@ -177,25 +295,17 @@ def by_owner(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: (not entry.owner, entry.owner))
 
 
-def stakes(entries: Sequence[Entry]) -> dict[str, Stake]:
-    """What is at stake in each band, and in all of them under "total"; clients not scored are in none."""
-    scored = [entry for entry in entries if entry.probability is not None]
-    bands = {band: stake([entry for entry in scored if entry.band == band]) for band in BANDS}
-    return bands | {"total": stake(scored)}
-
-
-def stake(entries: Sequence[Entry]) -> Stake:
+def stake(entries: Sequence[Entry], before: Stake | None = None) -> Stake:
+    """What these clients are worth, and with them those `before`, whose sums go on."""
+    before = before or Stake(0, 0, None, None)
     values = [entry.value for entry in entries if entry.value is not None]
     losses = [entry.expected_loss for entry in entries if entry.expected_loss is not None]
-    return Stake(len(entries), len(values), sum(values) if values else None, sum(losses) if losses else None)
-
-
-def changed(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Whom to tell of since the last list, by status, in the order of the list; and who is not scored."""
-    return {
-        status: [entry for entry in entries if entry.status == status]
-        for status in (*changes.TOLD, NOT_SCORED)
-    }
+    return Stake(
+        before.clients + len(entries),
+        before.valued + len(values),
+        sum(values, before.value or 0) if values else before.value,
+        sum(losses, before.expected_loss or 0) if losses else before.expected_loss,
+    )
 
 
 def _causes(features: Sequence[str], table: "pd.DataFrame") -> list[str]:
@@ -254,7 +364,10 @@ def _given(before: KeptList | None, clients: "NDArray[np.uint64]") -> list[tuple
     """Each client's action on the last list, and by when; empty where there is no such list."""
     if before is None or not len(before.rows):
         return []
-    at = before.find(clients).tolist()
-    actions, due = before.rows["action"].tolist(), before.rows["due"].tolist()
-    dates = {ordinal: date.fromordinal(ordinal) for ordinal in set(due) if ordinal != keptlists.NO_DATE}
-    return [(before.actions[actions[row]], dates.get(due[row])) if row >= 0 else ("", None) for row in at]
+    at = before.find(clients)
+    rows = before.rows[at]
+    known = set(rows["due"].tolist()) - {keptlists.NO_DATE}
+    dates = {ordinal: date.fromordinal(ordinal) for ordinal in known}
+    each = zip(at.tolist(), rows["action"].tolist(), rows["due"].tolist(), strict=True)
+    # of who was not on it the last row was taken
+    return [(before.actions[action], dates.get(due)) if row >= 0 else ("", None) for row, action, due in each]

@@ -35,7 +35,7 @@ together with a partner, and of the trees.
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -213,6 +213,12 @@ class Scorecard:
     def probability(self, table: Table, crew: "Crew | None" = None) -> Floats:
         """Probability of leaving, shape (rows,)."""
         return _probability(self.log_odds(table, crew))
+
+    def probability_of(self, pieces: Iterable[Table], crew: "Crew") -> Iterator[Floats]:
+        """The same of a table that comes piece by piece, whose pieces the crew deals out."""
+        units = ({name: np.asarray(piece[name]) for name in self.features} for piece in pieces)
+        for _, log_odds in crew.results(_log_odds, self, units):
+            yield _probability(log_odds)
 
     def score_row(self, row: Mapping[str, Any]) -> float:
         """Log-odds of one row, without a table: microseconds."""

@@ -5,18 +5,17 @@ Pages get these figures and nothing else, so page and twin cannot differ. Touche
 Stable: the ten keys of SECTIONS in this order, and the keys within them; what is not known is null.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from attrition import changes, risklist, trends
 from attrition.keptlists import KeptList
 from attrition.lookback import Group, LookBack, RunKept
 from attrition.plays import BANDS
 from attrition.plots import Picture, wilson
-from attrition.risklist import Entry
+from attrition.risklist import Entry, Overview
 from attrition.settings import Clients, Risk
 
 FORMAT = 1
@@ -25,7 +24,6 @@ SECTIONS = (
     *("looks_at", "data", "operations", "card", "reproduce"),
 )
 MOST_DATASETS = 50
-MOST_CHANGED = 10
 MOST_RUNS = 12
 # below this many leavers a score says little: outputs.md
 FEW_LEAVERS = 100
@@ -109,12 +107,12 @@ class Facts:
     columns: Sequence[Mapping[str, Any]]
     stage_runs: Mapping[str, Sequence[tuple[str, float]]]
     courses: Sequence[trends.Course]
-    entries: Sequence[Entry]
-    short: Sequence[Entry]
+    listed: Overview
     gone: int
     before: KeptList | None
     look_back: LookBack
     kept_list: bytes
+    list_file: IO[bytes]
     pictures: Mapping[str, Picture]
     findings: Sequence[Finding]
     commands: Sequence[tuple[str, str]]
@@ -150,7 +148,7 @@ def told(facts: Facts, most_clients: int) -> dict[str, Any]:
 
 
 def _status(facts: Facts) -> dict[str, Any]:
-    level, total = _level(facts.findings), risklist.stakes(facts.entries)["total"]
+    level, total = _level(facts.findings), facts.listed.stakes["total"]
     return {
         "level": level,
         "verdict": VERDICTS[level],
@@ -162,9 +160,9 @@ def _status(facts: Facts) -> dict[str, Any]:
         "release_age_minutes": _minutes(facts.release["created"], facts.at),
         "model": facts.model["model"],
         "trained_at": facts.model["trained_at"],
-        "active": len(facts.entries),
+        "active": facts.listed.active,
         "gone": facts.gone,
-        "at_risk": sum(entry.at_risk for entry in facts.entries),
+        "at_risk": facts.listed.at_risk,
         "threshold": facts.scores["threshold"],
         "threshold_from": facts.scores["threshold_from"],
         "value": total.value,
@@ -184,36 +182,33 @@ def _minutes(time: str, now: str) -> float:
 
 def _list(facts: Facts, most_clients: int) -> dict[str, Any]:
     clients = facts.clients
-    listed = [entry for entry in facts.entries if entry.probability is not None]
-    not_scored = [entry for entry in facts.entries if entry.probability is None]
-    shown = facts.short[:most_clients]
+    listed = facts.listed
+    shown, not_scored = listed.short[:most_clients], listed.active - listed.scored
     return {
         "order_by": facts.risk.order_by if clients.value else "probability",
         "capacity": facts.risk.capacity,
         "owner_word": clients.word(clients.owner) if clients.owner else None,
         "value_word": clients.word(clients.value) if clients.value else None,
-        "active": len(facts.entries),
+        "active": facts.listed.active,
         "gone": facts.gone,
-        "listed": len(listed),
-        "short": len(facts.short),
+        "listed": listed.scored,
+        "short": len(listed.short),
         "shown": len(shown),
         "groups": _groups(listed, shown),
-        "not_scored": {"clients": len(not_scored), "cause": not_scored[0].cause} if not_scored else None,
+        "not_scored": {"clients": not_scored, "cause": listed.cause} if not_scored else None,
     }
 
 
-def _groups(listed: Sequence[Entry], shown: Sequence[Entry]) -> list[dict[str, Any]]:
+def _groups(listed: Overview, shown: Sequence[Entry]) -> list[dict[str, Any]]:
     """The short list by owner, the owner of the most urgent client first."""
-    of = Counter(entry.owner for entry in listed)
-    at_risk = Counter(entry.owner for entry in listed if entry.at_risk)
     own: dict[str, list[Entry]] = {}
     for entry in shown:
         own.setdefault(entry.owner, []).append(entry)
     return [
         {
             "owner": owner,
-            "of": of[owner],
-            "at_risk": at_risk[owner],
+            "of": listed.of[owner],
+            "at_risk": listed.at_risk_of[owner],
             "expected_loss": risklist.stake(entries).expected_loss,
             "clients": [_client(entry) for entry in entries],
         }
@@ -252,8 +247,8 @@ def _changed(facts: Facts) -> dict[str, Any]:
         "note": changes.NEW_MODEL if new_model else "",
         "delta_points": facts.risk.delta_points,
         "groups": {
-            status: {"clients": len(entries), "shown": [_moved(entry) for entry in entries[:MOST_CHANGED]]}
-            for status, entries in (risklist.changed(facts.entries) if before else {}).items()
+            status: {"clients": facts.listed.statuses[status], "shown": [_moved(entry) for entry in entries]}
+            for status, entries in (facts.listed.changed if before else {}).items()
             if status not in untold
         },
     }
@@ -264,7 +259,7 @@ def _moved(entry: Entry) -> dict[str, Any]:
 
 
 def _at_stake(facts: Facts) -> dict[str, Any]:
-    stakes = risklist.stakes(facts.entries)
+    stakes = facts.listed.stakes
     all_clients = stakes["total"].clients
     lowest = {"high": facts.bands["high"], "medium": facts.bands["medium"], "low": 0.0, "total": 0.0}
     return {

@@ -222,7 +222,11 @@ Family = Literal["constant", "logistic", "spline", "ebm", "boosting", "blend"]
 class Training(Section):
     folds: int = Field(5, ge=2, le=20, description="folds of cross-validation")
     seed: int = Field(0, ge=0, description="seed of every random choice")
-    max_rows: int = Field(200_000, ge=100, description="above it, training takes a sample of whole clients")
+    max_rows: int = Field(
+        200_000,
+        ge=100,
+        description="above it, training takes a sample of whole clients, drawn by a hash of their ids",
+    )
     on_leak: Literal["warn", "stop"] = Field(
         "warn", description="a column that gives the outcome away: warn, or stop"
     )

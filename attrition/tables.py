@@ -55,9 +55,17 @@ def export_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def export_columns(header: Sequence[str], columns: Sequence[Sequence[Any]]) -> str:
     """The same from whole columns, several times faster: each value of a column is made ready once."""
+    return "\n".join([",".join(map(_quoted, header)), *_lines(columns), ""])
+
+
+def export_more(columns: Sequence[Sequence[Any]]) -> str:
+    """Further rows of the same columns, to come behind them."""
+    return "\n".join([*_lines(columns), ""])
+
+
+def _lines(columns: Sequence[Sequence[Any]]) -> Iterator[str]:
     ready = (map(_Ready().__getitem__, column) for column in columns)
-    rows = map(",".join, zip(*ready, strict=True))
-    return "\n".join([",".join(map(_quoted, header)), *rows, ""])
+    return map(",".join, zip(*ready, strict=True))
 
 
 class _Ready(dict[Any, str]):

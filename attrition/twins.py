@@ -4,7 +4,7 @@ Rows are twins that differ in at most one column of nine, and in no more than tw
 comparing all with all: the columns are dealt into four blocks, and twins agree on two blocks at least.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def groups(table: "pd.DataFrame", features: Sequence[str], outcome: Floats, clie
 
 def pairs(table: "pd.DataFrame", features: Sequence[str]) -> tuple[Places, Places]:
     """Places of twins, the earlier and the later of each pair once; shape (pairs,) each."""
-    most = min(MOST_DIFFERENCES, len(features) // COLUMNS_PER_DIFFERENCE)
+    most = _most_differences(features)
     if most == 0 or len(table) < 2:
         return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
     codes = _codes(table, features)
@@ -63,20 +63,32 @@ def pairs(table: "pd.DataFrame", features: Sequence[str]) -> tuple[Places, Place
 
 
 def with_one_outcome(
-    test: "pd.DataFrame", training: "pd.DataFrame", features: Sequence[str], target: str
+    test: "pd.DataFrame", training: "Iterable[pd.DataFrame]", features: Sequence[str], target: str
 ) -> int:
-    """How many test rows have a twin in the training data; 0 where twins differ in outcome as others do."""
+    """How many test rows have a twin in the training data; 0 where twins differ in outcome as others do.
+
+    The training data come piece by piece: a twin is looked for in each.
+    """
     import pandas as pd
 
-    columns = [*features, target]
-    both = pd.concat([test[columns], training[columns]], ignore_index=True)
-    one, other = pairs(both, features)
-    straddling = (one < len(test)) & (other >= len(test))
-    one, other = one[straddling], other[straddling]
-    outcome = both[target].to_numpy()
-    if len(one) < FEWEST_PAIRS or np.mean(outcome[one] == outcome[other]) < AGREEMENT:
+    if not _most_differences(features):
         return 0
-    return len(np.unique(one))
+    columns = [*features, target]
+    found, agreed, twins = 0, 0, np.zeros(len(test), dtype=bool)
+    for piece in training:
+        both = pd.concat([test[columns], piece[columns]], ignore_index=True)
+        one, other = pairs(both, features)
+        straddling = (one < len(test)) & (other >= len(test))
+        one, other = one[straddling], other[straddling]
+        outcome = both[target].to_numpy()
+        found += len(one)
+        agreed += int(np.sum(outcome[one] == outcome[other]))
+        twins[one] = True
+    return int(twins.sum()) if found >= FEWEST_PAIRS and agreed >= AGREEMENT * found else 0
+
+
+def _most_differences(features: Sequence[str]) -> int:
+    return min(MOST_DIFFERENCES, len(features) // COLUMNS_PER_DIFFERENCE)
 
 
 def _codes(table: "pd.DataFrame", features: Sequence[str]) -> NDArray[np.int32]:

@@ -36,6 +36,12 @@ def side_by_side(
     return {n: Cost(statistics.median(s), min(s), max(s), peaks[n]) for n, s in seconds.items()}
 
 
+def once(command: Sequence[str]) -> Cost:
+    """A command that takes too long to be run again."""
+    cpu, peak = _cost(command)
+    return Cost(cpu, cpu, cpu, peak)
+
+
 def table(costs: Mapping[str, Cost], yardstick: str) -> str:
     """A Markdown table: each cost, and how many times the yardstick's CPU it is."""
     rows = [

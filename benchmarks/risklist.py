@@ -67,7 +67,7 @@ def list_of(home: str) -> dict[str, Any]:
     release, generation = releases.require_live(configured), generations.require_current(configured)
     card, clients = scorecard.load(release.read("scorecard.json")), configured.clients
     table = generations.table(contract.compiled(clients), generation)
-    active = risklist.current_clients(clients, table)[0].head(CLIENTS)
+    active = risklist.current_clients(clients, [table])[0].head(CLIENTS)
     before, book = keptlists.kept(configured.reports).last, plays.load(configured.plays)
     at, risk = "2026-03-01T06:00:00Z", configured.settings.risk
 
@@ -82,7 +82,7 @@ def list_of(home: str) -> dict[str, Any]:
         return tables.export_columns(*listfiles.export(clients, entries))
 
     def kept() -> bytes:
-        return listfiles.kept(clients, entries, short, table, 1, release.id, card.threshold, at)
+        return listfiles.kept(clients, entries, short, [table], 1, release.id, card.threshold, at)
 
     written(), kept()
     return {"ranked, with reasons and changes": ranked, "both CSV files": written, "its summary": kept}
@@ -95,7 +95,8 @@ def _parts(home: Path, final: Path) -> list[str]:
 
     configured = config.load(home / "config.json", {})
     table = generations.table(contract.compiled(configured.clients), generations.require_current(configured))
-    _, gone = risklist.current_clients(configured.clients, table)
+    active, gone = risklist.current_clients(configured.clients, [table])
+    known = (configured.clients, [table], active[configured.clients.id].tolist(), gone)
     parts = list_of(str(home))
     [newest] = keptlists.kept(configured.reports).lists
     for number in range(2, KEPT + 1):
@@ -107,13 +108,13 @@ def _parts(home: Path, final: Path) -> list[str]:
         rows["probability"] *= 1 - number / 1000
         place.write_bytes(keptlists.pack(facts, newest.datasets, newest.actions, rows, newest.names))
     kept = keptlists.kept(configured.reports)
-    outcomes = lookback.outcomes(configured.clients, table, gone)
+    outcomes = lookback.outcomes(*known)
     yardstick = _least(lambda: pd.read_csv(final))
     costs = {
         "pandas reads finaldata.csv, twice": 2 * yardstick,
         **{f"the list: {name}": _least(part) for name, part in parts.items()},
         f"{KEPT} kept lists read": _least(lambda: keptlists.kept(configured.reports)),
-        "outcomes of the table": _least(lambda: lookback.outcomes(configured.clients, table, gone)),
+        "outcomes of the table": _least(lambda: lookback.outcomes(*known)),
         f"look-back over {KEPT} lists": _least(lambda: lookback.look_back(kept.lists, outcomes)),
     }
     lines = [f"| {name} | {1000 * cost:.0f} | {cost / yardstick / 2:.1f} |" for name, cost in costs.items()]

@@ -155,9 +155,9 @@ def test_near_identical_rows_with_one_outcome_stay_together() -> None:
     assert len(set(family)) == 300
     assert (family[:300] == family[300:]).all()
     table["left"] = outcome
-    assert twins.with_one_outcome(table[:300], table[300:], WIDE, "left") == 300
+    assert twins.with_one_outcome(table[:300], [table[300:]], WIDE, "left") == 300
     table["left"] = np.random.default_rng(1).integers(0, 2, 600)
-    assert twins.with_one_outcome(table[:300], table[300:], WIDE, "left") == 0
+    assert twins.with_one_outcome(table[:300], [table[300:]], WIDE, "left") == 0
 
 
 def test_rows_that_are_alike_but_differ_in_outcome_are_no_twins() -> None:

@@ -13,6 +13,7 @@ import diagnostics
 import ingestion
 from attrition import contract as contracts
 from attrition import files, generations, ledger, monitor, publisher, releases, signing
+from attrition.columns import Columns
 from attrition.config import Config
 from attrition.errors import DataError, ReleaseError
 from attrition.monitor import Memory, Record
@@ -140,13 +141,18 @@ def test_missing_is_a_percentage_of_every_column_and_blank_text_is_missing(five:
     }
 
 
-def test_a_cell_of_blanks_is_missing_even_where_nobody_trimmed_it(project: Project) -> None:
+def test_a_cell_of_blanks_is_missing_even_where_nobody_trimmed_it(project: Project, tmp_path: Path) -> None:
     import pandas as pd
 
     clients = project.config().clients
     table = pd.DataFrame({column: ["1", " \t"] for column in clients.columns}, dtype=object)
     table[list(clients.numbers)] = [[1.0] * 3, [math.nan] * 3]
-    assert set(diagnostics.missing_percent(clients, table).values()) == {50.0}
+    with Columns(tmp_path) as columns:
+        counted = diagnostics.Counted(clients, columns)
+        counted.with_this(table)
+        counted.with_this(table)
+        assert set(counted.missing_percent().values()) == {50.0}
+        assert columns.values(clients.numeric[0]).tolist() == pytest.approx([1.0, math.nan] * 2, nan_ok=True)
 
 
 @pytest.mark.parametrize("rows", [[], ROWS[:1]], ids=["no row", "one row"])

@@ -34,11 +34,11 @@ class History:
         self, rows: Rows, probability: Mapping[str, float], short: Sequence[str], release: str = "000001-aa"
     ) -> None:
         table, number = _table(rows), len(self.lists) + 1
-        active, _ = risklist.current_clients(CLIENTS, table)
+        active, _ = risklist.current_clients(CLIENTS, [table])
         entries = [_entry(row, probability[row["company"]], release) for row in active.to_dict("records")]
         listed = [entry for entry in entries if entry.client in short]
         data = listfiles.kept(
-            CLIENTS, entries, listed, table, number, release, 0.5, f"2026-03-0{number}T06:00:00Z"
+            CLIENTS, entries, listed, [table], number, release, 0.5, f"2026-03-0{number}T06:00:00Z"
         )
         place = self.folder / f"run{number}" / keptlists.NAME
         place.parent.mkdir()
@@ -47,8 +47,10 @@ class History:
 
     def look_back(self, rows: Rows) -> LookBack:
         table = _table(rows)
-        _, gone = risklist.current_clients(CLIENTS, table)
-        return lookback.look_back(self.lists, lookback.outcomes(CLIENTS, table, gone))
+        active, gone = risklist.current_clients(CLIENTS, [table])
+        return lookback.look_back(
+            self.lists, lookback.outcomes(CLIENTS, [table], active["company"].tolist(), gone)
+        )
 
 
 def _entry(row: Mapping[str, Any], probability: float, release: str) -> risklist.Entry:

@@ -51,6 +51,14 @@ def _table(clients: Clients, *rows: Mapping[str, Any]) -> pd.DataFrame:
     return table
 
 
+def _overview(entries: Sequence[Entry]) -> risklist.Overview:
+    """Of entries that come some at a time."""
+    overview = risklist.Overview(capacity=3)
+    for first in range(0, max(len(entries), 1), 4):
+        overview.add(entries[first : first + 4])
+    return overview
+
+
 def _rank(table: pd.DataFrame, clients: Clients = CLIENTS, **risk: Any) -> list[Entry]:
     return risklist.rank(clients, Risk(**risk), _card(), table, "000001-aa", "2026-03-01T06:00:00Z")
 
@@ -71,9 +79,9 @@ def test_a_client_counts_with_its_latest_row() -> None:
         {"company": "b", "logins": 2.0},
         {"company": "a", "logins": 30.0},
     )
-    active, gone = risklist.current_clients(CLIENTS, table)
+    active, gone = risklist.current_clients(CLIENTS, [table])
     assert active[["company", "logins"]].to_numpy().tolist() == [["b", 2.0], ["a", 30.0]]
-    assert gone.empty
+    assert gone == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +98,7 @@ def test_a_client_counts_with_its_latest_row() -> None:
 )
 def test_the_latest_known_outcome_decides_who_is_gone(outcomes: list[str], is_active: bool) -> None:
     table = _table(CLIENTS, *({"company": "a", "exited": outcome} for outcome in outcomes))
-    active, gone = risklist.current_clients(CLIENTS, table)
+    active, gone = risklist.current_clients(CLIENTS, [table])
     assert (len(active), len(gone)) == ((1, 0) if is_active else (0, 1))
 
 
@@ -189,10 +197,10 @@ def test_where_the_data_lacks_a_column_of_the_model_nobody_is_scored_and_it_is_n
 
 def test_without_a_client_the_list_is_empty() -> None:
     table = _table(CLIENTS)
-    active, gone = risklist.current_clients(CLIENTS, table)
+    active, gone = risklist.current_clients(CLIENTS, [table])
     assert _rank(active) == []
-    assert risklist.stakes([])["total"] == risklist.Stake(0, 0, None, None)
-    assert gone.empty
+    assert _overview([]).stakes["total"] == risklist.Stake(0, 0, None, None)
+    assert gone == []
 
 
 def test_the_short_list_gives_each_owner_as_many_as_can_be_worked_on() -> None:
@@ -216,7 +224,7 @@ def test_without_owners_the_short_list_is_capped_as_a_whole() -> None:
 def test_what_is_at_stake_adds_up_over_the_bands() -> None:
     rows = [{"company": f"c{i:02d}", "logins": float(i), "revenue": 10.0 * i} for i in range(30)]
     entries = _rank(_table(CLIENTS, *rows, {"company": "no value", "revenue": float("nan")}))
-    stakes = risklist.stakes(entries)
+    stakes = _overview(entries).stakes
     bands = [stakes[band] for band in risklist.BANDS]
     assert all(band.clients for band in bands)
     assert stakes["total"].clients == sum(band.clients for band in bands) == 31
@@ -226,7 +234,7 @@ def test_what_is_at_stake_adds_up_over_the_bands() -> None:
 
 
 def test_no_sum_is_invented_where_there_is_no_value() -> None:
-    stake = risklist.stakes(_rank(_table(PLAIN, {"company": "a"}), PLAIN))["total"]
+    stake = _overview(_rank(_table(PLAIN, {"company": "a"}), PLAIN)).stakes["total"]
     assert (stake.clients, stake.value, stake.expected_loss) == (1, None, None)
 
 
@@ -277,7 +285,7 @@ def _keep(
 ) -> KeptList:
     """The list as it is kept by a run, read back."""
     short = risklist.short_list(entries, 1)
-    data = listfiles.kept(CLIENTS, entries, short, table, 1, release, 0.5, "2026-03-01T06:00:00Z")
+    data = listfiles.kept(CLIENTS, entries, short, [table], 1, release, 0.5, "2026-03-01T06:00:00Z")
     place = folder / release / keptlists.NAME
     place.parent.mkdir()
     place.write_bytes(data)
@@ -294,7 +302,7 @@ def test_the_same_data_and_release_twice_change_nothing(tmp_path: Path) -> None:
     rows = [{"company": f"c{i:02d}", "logins": float(i)} for i in range(40)]
     table = _table(CLIENTS, *rows, {"company": "blank", "logins": float("nan"), "plan": ""})
     again = _rank_again(table, _keep(tmp_path, table, _rank(table)))
-    changed = {status: len(entries) for status, entries in risklist.changed(again).items()}
+    changed = _overview(again).moved
     assert changed == {"newly_at_risk": 0, "risen": 0, "recovered": 0, "new": 0, "not_scored": 1}
     assert {entry.status for entry in again} == {"steady", "not_scored"}
     assert [entry.change.before for entry in again[:-1]] == [entry.probability for entry in again[:-1]]

@@ -341,7 +341,7 @@ def test_active_clients_are_those_whose_latest_row_is_not_that_they_left(project
     rows = labels(simulated(3, each=2), "no", "yes", "no", "", "no", "no")
     config = ingested(project, rows)
     table = generations.table(contracts.compiled(config.clients), generations.require_current(config))
-    assert training.active_clients(config.clients, table) == 2
+    assert training.active_clients(config.clients, [table]) == 2
 
 
 LEAKS: dict[str, tuple[str, Callable[[dict[str, str]], str], str]] = {
