@@ -30,7 +30,7 @@ BENCHMARKS = {
     "year": "a simulated year of the whole pipeline: alarms, trainings, releases and cumulative log loss",
 }
 # minutes each, and nothing smaller would say anything
-NOT_SHORT = {"parallel"}
+NOT_SHORT = {"parallel", "models"}
 # the function of a benchmark that each size calls; where it has none of that name, `run`
 SIZES = {"short": "run_short", "usual": "run", "full": "run_full"}
 
