@@ -93,9 +93,13 @@ def _costs(folder: Path, size: int, has_peer: bool) -> dict[str, Cost]:
     _write(new, size, 1, moved=0.3)
     names = [name for name in PROGRAMS if has_peer or name != EVIDENTLY]
     out = {name: folder / f"{name}.html" for name in names}
+    for page in out.values():
+        page.unlink(missing_ok=True)
     costs = measure.side_by_side(
         {
             name: [
+                # nothing of a measurement leaves this machine
+                *("env", "DO_NOT_TRACK=1"),
                 str(environments.python("evidently")) if name == EVIDENTLY else sys.executable,
                 *("-c", PROGRAMS[name], str(old), str(new), str(out[name])),
             ]
