@@ -62,8 +62,14 @@ demo: setup ## watch a practice area go through a year: months arrive, the world
 	@$(VENV_PYTHON) -m attrition.demo --out demo
 
 .PHONY: bench
-bench: .venv/.bench ## measure models, speed and memory; ARGS="models" measures some
-	@$(VENV_PYTHON) -m benchmarks $(ARGS)
+bench: .venv/.bench ## measure speed, memory and decisions beside others in ten minutes; ARGS="tick api" measures some
+	@$(VENV_PYTHON) -m benchmarks.environments
+	@$(VENV_PYTHON) -m benchmarks --short $(ARGS)
+
+.PHONY: bench-full
+bench-full: .venv/.bench ## the same at full size, for hours
+	@$(VENV_PYTHON) -m benchmarks.environments
+	@$(VENV_PYTHON) -m benchmarks --full $(ARGS)
 
 .PHONY: lock
 lock: .venv/.dev ## make requirements*.txt from requirements*.in; UPGRADE=yes takes the newest releases

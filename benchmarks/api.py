@@ -1,7 +1,7 @@
 """What a prediction over HTTP costs beside an empty route and other ways to serve the pickled model.
 
 wrk asks each of them in turn in one run: 2 workers, 8 connections. The other ways are a plain Flask app under
-gunicorn as the API has it, MLflow and BentoML; --full installs these two (benchmarks/servers.py).
+gunicorn as the API has it, MLflow and BentoML (benchmarks/servers.py).
 """
 
 import json
@@ -19,7 +19,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
+from benchmarks import environments, servers
+from benchmarks.measure import figure
 from benchmarks.servers import Server
 from benchmarks.tick import CHECKOUT, FOLDERS
 
@@ -34,34 +35,38 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw, and the CPU that the server's processes spent on each request."""
+    """What wrk saw, and the CPU seconds that the server's processes spent on a thousand requests."""
 
     per_second: float
     p99_ms: float
-    cpu_us: float
+    cpu: float
 
 
-def run(seconds: int = 4, growth: int = 20_000, install: bool = False) -> None:
+def run(
+    seconds: int = 4, growth: int = 20_000, rounds: int = ROUNDS, models: Sequence[str] = tuple(MODELS)
+) -> None:
     if shutil.which("wrk") is None:
         print("wrk is not installed (Debian, Ubuntu: apt-get install wrk): nothing is measured.")
         return
-    missing = {name: servers.missing(name, install) for name in servers.OTHERS}
+    missing = {name: environments.missing(name) for name in servers.OTHERS}
     for why in filter(None, missing.values()):
         print(f"{why}\n")
     others = [name for name, why in missing.items() if why is None]
     with tempfile.TemporaryDirectory() as folder:
-        for name, candidates in MODELS.items():
-            _measure(Path(folder) / candidates[-1], name, candidates, others, seconds, growth)
+        for name in models:
+            _measure(Path(folder) / MODELS[name][-1], name, others, seconds, growth, rounds)
+
+
+def run_short() -> None:
+    run(seconds=2, growth=5_000, rounds=3, models=["a glass box"])
 
 
 def run_full() -> None:
-    run(growth=100_000, install=True)
+    run(growth=100_000)
 
 
-def _measure(
-    home: Path, name: str, candidates: list[str], others: list[str], seconds: int, growth: int
-) -> None:
-    row = _project(home, candidates)
+def _measure(home: Path, name: str, others: list[str], seconds: int, growth: int, rounds: int) -> None:
+    row = _project(home, MODELS[name])
     asked = {
         EMPTY: servers.gunicorn(home, "benchmarks.peers:empty()"),
         f"POST /prediction, {name}": servers.gunicorn(home, "wsgi:app"),
@@ -70,7 +75,7 @@ def _measure(
         **{f"{other} with the same model": servers.OTHERS[other](home) for other in others},
     }
     loads: dict[str, list[Load]] = {each: [] for each in asked}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for each, server in asked.items():
             loads[each].append(_load(server, row, seconds))
     print(_table(loads), "\n", flush=True)
@@ -79,23 +84,25 @@ def _measure(
 
 
 def _table(loads: Mapping[str, list[Load]]) -> str:
-    """Medians, and beside the empty route: how many times its requests and p99, and its CPU of theirs."""
-    head = ["what", "requests/s", "least to most", "times empty", "p99 ms", "times empty", "CPU us", "by CPU"]
-    lines = [head, ["---"] * len(head)]
+    """CPU as in the other tables; beside it the medians of requests and p99."""
+    head = [
+        *("CPU s by 1,000 requests", "CPU s, median", "least to most", "times empty"),
+        *("requests/s", "times empty", "p99 ms", "times empty"),
+    ]
+    lines = [head, ["---", *["--:"] * (len(head) - 1)]]
     empty = _medians(loads[EMPTY])
     for name, found in loads.items():
-        median = _medians(found)
-        speeds = [load.per_second for load in found]
+        median, spent = _medians(found), [load.cpu for load in found]
         lines.append(
             [
                 name,
+                figure(median.cpu),
+                f"{figure(min(spent))} to {figure(max(spent))}",
+                f"{median.cpu / empty.cpu:.2f}",
                 f"{median.per_second:.0f}",
-                f"{min(speeds):.0f} to {max(speeds):.0f}",
                 f"{median.per_second / empty.per_second:.3f}",
                 f"{median.p99_ms:.1f}",
                 f"{median.p99_ms / empty.p99_ms:.2f}",
-                f"{median.cpu_us:.0f}",
-                f"{empty.cpu_us / median.cpu_us:.3f}",
             ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -152,13 +159,13 @@ def _report_many(home: Path, name: str, row: Mapping[str, Any]) -> None:
 def _project(home: Path, candidates: list[str]) -> dict[str, Any]:
     """A project of 20 columns with a live release; a row of it."""
     header = ",".join(["corporation", *NUMBERS, *KINDS, "exited"])
-    for folder, name, rows, seed in (
+    for folder, name, count, seed in (
         ("sourcedata", "a.csv", 4000, 1),
         ("testdata", "t.csv", 1500, 2),
         ("practicedata", "p.csv", 10, 3),
     ):
         (home / folder).mkdir(parents=True)
-        (home / folder / name).write_text("\n".join([header, *_rows(rows, seed)]) + "\n")
+        (home / folder / name).write_text("\n".join([header, *rows(count, seed)]) + "\n")
     settings = {
         **FOLDERS,
         "ingestion": {"settle_seconds": 0},
@@ -170,21 +177,22 @@ def _project(home: Path, candidates: list[str]) -> dict[str, Any]:
     command = [sys.executable, str(CHECKOUT / "fullprocess.py"), "--config", str(home / "config.json")]
     environment = {**os.environ, "ATTRITION_PACKAGE_CHECK": "off"}
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    cells = _rows(1, 2)[0].split(",")[:-1]
+    cells = rows(1, 2)[0].split(",")[:-1]
     named = dict(zip(header.split(","), cells, strict=False))
     return {column: float(cell) if column in NUMBERS else cell for column, cell in named.items()}
 
 
-def _rows(count: int, seed: int) -> list[str]:
-    chance, rows = random.Random(seed), []
+def rows(count: int, seed: int) -> list[str]:
+    """So many rows of 20 columns, as lines of a CSV without its head."""
+    chance, lines = random.Random(seed), []
     for number in range(count):
         figures = [chance.gauss(50, 15) for _ in NUMBERS]
         kinds = [chance.choice("abcde") for _ in KINDS]
         odds = -2 + (50 - figures[0]) / 20 + (50 - figures[1]) / 25 * (kinds[0] == "a") + (figures[2] > 60)
         left = int(chance.random() < 1 / (1 + 2.718281828**-odds))
         cells = [f"client{seed}-{number}", *(f"{figure:.2f}" for figure in figures), *kinds, left]
-        rows.append(",".join(map(str, cells)))
-    return rows
+        lines.append(",".join(map(str, cells)))
+    return lines
 
 
 def _body(server: Server, row: Mapping[str, Any]) -> bytes:
@@ -204,7 +212,7 @@ def _load(server: Server, row: Mapping[str, Any], seconds: int) -> Load:
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", told)
     speed = re.search(r"Requests/sec:\s+([\d.]+)", told)
     assert p99 and speed
-    return Load(float(speed[1]), float(p99[1]) * scale[p99[2]], spent / _count(told) * 1e6)
+    return Load(float(speed[1]), float(p99[1]) * scale[p99[2]], 1000 * spent / _count(told))
 
 
 def _wrk(server: Server, body: bytes, seconds: int) -> str:

@@ -1,9 +1,7 @@
 """A year of ticks in the run history, each with new rows, beside one file that is never shortened."""
 
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import chain, islice
@@ -11,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from attrition import chronicle, ledger
+from benchmarks import measure
 from tests import histories
 
 TICKS = 52_560
 READS = 15
-APPENDS = 400
+APPENDS, APPENDED = 400, 3
+ONE_FILE = "in one file"
 READERS: dict[str, Callable[[Path], Any]] = {
     "last finished run": lambda place: ledger.last_finished(place, "fullprocess"),
     "the lines there are": ledger.entries,
@@ -44,12 +44,17 @@ def _measure(ticks: int) -> None:
             if kept.stat().st_size > ledger.MOST_BYTES:
                 ledger._shorten(kept)
         summary = kept.with_name(ledger.SUMMARY)
-        print(f"{ticks:,} ticks over a year, {len(lines):,} lines\n")
-        print("| | shortened | one file |\n|---|---|---|")
-        _row("MB on disk", _megabytes(kept, summary), _megabytes(plain))
+        told = f"{_megabytes(kept, summary):.2f} MB shortened, {_megabytes(plain):.2f} MB {ONE_FILE}"
+        print(f"{ticks:,} ticks over a year, {len(lines):,} lines, {told}\n")
         for what, read in READERS.items():
-            _row(f"ms, {what}", _ms(partial(read, kept)), _ms(partial(read, plain)))
-        _row("CPU ms of an append, mean", _append(kept, lines), _append_plain(plain, lines))
+            ours, other = f"{what}, shortened", f"{what}, {ONE_FILE}"
+            costs = measure.within({ours: partial(read, kept), other: partial(read, plain)}, READS)
+            print(f"{measure.table(costs, other)}\n")
+        appends = {
+            f"{APPENDS} appends, shortened": partial(_append, kept, lines),
+            f"{APPENDS} appends, {ONE_FILE}": partial(_append_plain, plain, lines),
+        }
+        print(f"{measure.table(measure.within(appends, APPENDED), f'{APPENDS} appends, {ONE_FILE}')}\n")
         whole, expected = ledger.past(kept).whole, chronicle.of(ledger.entries(plain))
         counts = [sum(sum(t.statuses.values()) for t in each.stages.values()) for each in (whole, expected)]
         print(f"\nRuns counted: {counts[0]:,} and {counts[1]:,}.")
@@ -60,36 +65,19 @@ def _write(place: Path, line: str) -> None:
         stream.write(f"{line}\n")
 
 
-def _append(place: Path, lines: list[str]) -> float:
+def _append(place: Path, lines: list[str]) -> None:
     """Shortening included, as often as it comes."""
-    entries = [json.loads(line) for line in islice(lines, APPENDS)]
-    begin = time.process_time()
-    for entry in entries:
-        ledger.append(place, entry)
-    return 1000 * (time.process_time() - begin) / APPENDS
+    for line in islice(lines, APPENDS):
+        ledger.append(place, json.loads(line))
 
 
-def _append_plain(place: Path, lines: list[str]) -> float:
+def _append_plain(place: Path, lines: list[str]) -> None:
     most, ledger.MOST_BYTES = ledger.MOST_BYTES, 1 << 60
     try:
-        return _append(place, lines)
+        _append(place, lines)
     finally:
         ledger.MOST_BYTES = most
 
 
-def _ms(read: Callable[[], Any]) -> float:
-    """The median of CPU milliseconds."""
-    taken = []
-    for _ in range(READS):
-        begin = time.process_time()
-        read()
-        taken.append(time.process_time() - begin)
-    return 1000 * statistics.median(taken)
-
-
 def _megabytes(*places: Path) -> float:
     return sum(place.stat().st_size for place in places) / 1e6
-
-
-def _row(what: str, shortened: float, plain: float) -> None:
-    print(f"| {what} | {shortened:.2f} | {plain:.2f} |")

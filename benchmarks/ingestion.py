@@ -1,8 +1,9 @@
 """What ingestion costs: beside other engines, with rejected rows, for one dataset more, on the shipped data.
 
 The rows are those of eight months of one client base, with a few repeated rows; every engine has to come to
-the same number of rows. `run_full` takes ten times as many rows as `run`. Nothing large is imported here: a
-process started from this one would count this one's memory as its own.
+the same number of rows. Three sizes show how the cost grows. `run_full` takes ten times as many rows as `run`
+and says which aims are reached: they are meant for ten million rows. Nothing large is imported here: what is
+started from this process would count its memory as its own.
 """
 
 import itertools
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +53,7 @@ PLACES = [
 ]
 TRADES = ["Advisors", "Capital", "Clinics", "Freight", "Outfitters", "Solar", "Tools"]
 
-ROWS, FULL_ROWS = 1_000_000, 10_000_000
+SIZES, FULL_SIZES = (10_000, 100_000, 1_000_000), (100_000, 1_000_000, 10_000_000)
 FILES = 8
 ONE_MORE = 10_000
 RUNS = 3
@@ -59,6 +61,8 @@ RUNS = 3
 WHOLE, JUDGED, BAD = "ingestion.py", "ingestion.py --dry-run", "ingestion.py, 1 % rejected"
 ADDED, REBUILT, MERGED = "one dataset more", "full rebuild", "rebuild from kept parts"
 SHIPPED = "ingestion.py, shipped data"
+READ = (JUDGED, "pandas", "Polars", "DuckDB")
+WRITTEN = (WHOLE, BAD, "pandas, to CSV", "Polars, to CSV", "DuckDB, to CSV")
 
 # each ends with the rows in memory or in argv[1], and fails where these are not argv[2] rows
 PEERS = {
@@ -93,6 +97,15 @@ copied = duckdb.execute(f"COPY (SELECT DISTINCT * FROM read_csv(?)) TO '{out}' (
 assert copied.fetchone() == (rows,)
 """,
 }
+# argv[3] is the table as it was, argv[4] the new dataset
+MORE_PEERS = {
+    "pandas, table and new dataset": """
+import pandas as pd
+table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True).drop_duplicates()
+table.to_csv(out, index=False)
+""",
+    "DuckDB, table and new dataset": PEERS["DuckDB, to CSV"].partition("assert")[0],
+}
 BEGIN = "import sys; out, rows, paths = sys.argv[1], int(sys.argv[2]), sys.argv[3:]"
 
 
@@ -121,26 +134,33 @@ class Home:
 
 
 def run() -> None:
-    _run(ROWS)
+    _run(SIZES)
 
 
 def run_full() -> None:
-    _run(FULL_ROWS)
+    print(f"\n{max(FULL_SIZES):,} rows:\n\n{_targets(_run(FULL_SIZES))}")
 
 
-def _run(rows: int) -> None:
+def _run(sizes: Sequence[int]) -> dict[str, Cost]:
+    """Every table; the costs at the largest size."""
+    others: dict[int, dict[str, Cost]] = {}
+    more: dict[int, dict[str, Cost]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        costs = _beside_others(place, rows)
-        _print(
-            f"{rows:,} rows in {FILES} files, read and without duplicates", costs, [JUDGED, *PEERS], "pandas"
-        )
-        _print("The same, written as one CSV", costs, [WHOLE, BAD, *PEERS], "pandas, to CSV")
-        more = _one_more(place)
-        _print(f"{ONE_MORE:,} rows added to them", more, more, REBUILT)
-        shipped = _shipped(place)
-    _print("Shipped data", shipped, shipped, SHIPPED)
-    print(f"\n{_targets({**costs, **more, **shipped})}")
+        for rows in sizes:
+            place = Path(folder) / f"{rows}"
+            others[rows] = _beside_others(place, rows)
+            more[rows] = _one_more(place)
+            if rows != sizes[1]:
+                told = f"{rows:,} rows in {FILES} files"
+                _print(f"{told}, read and without duplicates", others[rows], READ, "pandas")
+                _print(f"{told}, written as one CSV", others[rows], WRITTEN, "pandas, to CSV")
+                _print(f"{ONE_MORE:,} rows added to {rows:,}", more[rows], list(more[rows]), REBUILT)
+            shutil.rmtree(place)
+        shipped = _shipped(Path(folder))
+    print(f"\nHow the costs grow:\n\n{measure.growth('rows', others)}")
+    print(f"\nThose of {ONE_MORE:,} rows more, by the rows there are:\n\n{measure.growth('rows', more)}")
+    _print("Shipped data", shipped, list(shipped), SHIPPED)
+    return {**others[max(sizes)], **more[max(sizes)], **shipped}
 
 
 def _beside_others(place: Path, rows: int) -> dict[str, Cost]:
@@ -173,22 +193,40 @@ def _beside_others(place: Path, rows: int) -> dict[str, Cost]:
 
 
 def _one_more(place: Path) -> dict[str, Cost]:
-    """One small dataset added to the history of `_beside_others`, beside the rebuilds of all."""
-    home = Home(place / "clean")
-    numbers = itertools.count(FILES)
+    """One small dataset added to the history of `_beside_others`, beside rebuilds and the peers."""
+    home, new, numbers = Home(place / "clean"), place / "new.csv", itertools.count(FILES)
+    table, first = place / "table.csv", next(iter(MORE_PEERS))
+    # what a peer has kept: no more than the columns
+    sources = [str(path) for path in sorted(home.sources.iterdir())]
+    kept = [sys.executable, "-c", BEGIN + PEERS["DuckDB, to CSV"], str(table), str(home.rows()), *sources]
+    subprocess.run(kept, check=True)
+    outs = {name: place / f"out-{at}.csv" for at, name in enumerate(MORE_PEERS)}
 
     def ready(name: str) -> None:
         live = (home.ingested / "current").readlink().name
         for generation in (home.ingested / "generations").iterdir():
             if generation.name != live:
                 shutil.rmtree(generation)
+        if name == first:
+            if outs[first].exists():
+                outs[first].replace(table)
+            _write_rows(new, next(numbers), ONE_MORE, _rows)
         if name == ADDED:
-            _write(home.sources, next(numbers), ONE_MORE, _rows)
+            shutil.copy(new, home.sources / f"added-{time.time_ns()}.csv")
         if name == REBUILT:
             shutil.rmtree(home.ingested / "parts")
 
-    commands = {ADDED: home.command(), REBUILT: home.command("--force"), MERGED: home.command("--force")}
-    return measure.side_by_side(commands, RUNS, ready)
+    peers = {
+        name: [sys.executable, "-c", BEGIN + code, str(outs[name]), "0", str(table), str(new)]
+        for name, code in MORE_PEERS.items()
+    }
+    ours = {ADDED: home.command(), REBUILT: home.command("--force"), MERGED: home.command("--force")}
+    costs = measure.side_by_side(peers | ours, RUNS, ready)
+    for name, out in outs.items():
+        with out.open() as stream:
+            rows = sum(1 for _ in stream) - 1
+        assert rows == home.rows(), f"{name} came to {rows} rows, not {home.rows()}"
+    return costs
 
 
 def _shipped(place: Path) -> dict[str, Cost]:
@@ -223,10 +261,8 @@ def _targets(costs: Mapping[str, Cost]) -> str:
     return "\n".join(["| what | at most | measured | reached |\n|---|---|---|---|", *lines])
 
 
-def _print(
-    title: str, costs: Mapping[str, Cost], names: Sequence[str] | Mapping[str, Cost], yardstick: str
-) -> None:
-    print(f"\n{title}:\n\n{measure.table({name: costs[name] for name in names}, yardstick)}")
+def _print(title: str, costs: Mapping[str, Cost], names: Sequence[str], yardstick: str) -> None:
+    print(f"\n{title}:\n\n{measure.table({name: costs[name] for name in names}, yardstick)}", flush=True)
 
 
 def _home(folder: Path, rows: int, rejected: bool) -> Home:
@@ -234,12 +270,13 @@ def _home(folder: Path, rows: int, rejected: bool) -> Home:
     home.sources.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     for month in range(FILES):
-        _write(home.sources, month, rows // FILES, _rows_with_rejects if rejected else _rows)
+        made = home.sources / f"clients-{month:04}.csv"
+        _write_rows(made, month, rows // FILES, _rows_with_rejects if rejected else _rows)
     return home
 
 
-def _write(folder: Path, month: int, rows: int, make: Callable[[int, int], Iterator[str]]) -> None:
-    with (folder / f"clients-{month:04}.csv").open("w") as stream:
+def _write_rows(place: Path, month: int, rows: int, make: Callable[[int, int], Iterator[str]]) -> None:
+    with place.open("w") as stream:
         stream.write(f"{COLUMNS}\n")
         stream.writelines(make(month, rows))
 

@@ -6,7 +6,7 @@ which `python -m benchmarks inputs --full` repeats before it measures; it prints
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ def run() -> None:
     _print_rates()
     _print_others()
     _print_broken()
+    _print_costs()
+
+
+def run_short() -> None:
+    _print_rates(((REFERENCE, [BATCH] * STREAM, 10),), ((0, 20),))
     _print_costs()
 
 
@@ -116,21 +121,26 @@ def clustered(rates: list[float]) -> str:
 
 
 STABLE = ((1000, [BATCH] * STREAM, 200), (300, None, 100), (1000, None, 100), (5000, None, 100))
+# stable batches before the shift, and streams
+SHIFTED = ((0, 300), (30, 60))
 SHIFTS = (0.2, 0.3, 0.5)
 WITHIN = 8
 
 
-def _print_rates() -> None:
+def _print_rates(
+    stable_of: Sequence[tuple[int, list[int] | None, int]] = STABLE,
+    shifted: Sequence[tuple[int, int]] = SHIFTED,
+) -> None:
     print(f"Stable streams of {STREAM} batches:\n")
     print("| reference | rows a batch | streams | look, share of batches | act, share of streams |")
     print("|--:|---|--:|---|---|")
-    for name, (reference, sizes, count) in enumerate(STABLE):
+    for name, (reference, sizes, count) in enumerate(stable_of):
         stable = lives(name, count, reference, sizes)
         looks = clustered([float(np.mean([level >= 1 for level in told.levels])) for told in stable])
         acts = interval(sum(2 in told.levels for told in stable), count)
         each = f"{BATCH}" if sizes else "random, around 100"
         print(f"| {reference:,} | {each} | {count} | {looks} | {acts} |", flush=True)
-    for start, count in ((0, 300), (30, 60)):
+    for start, count in shifted:
         print(
             f"\nShifted after {start} stable batches; {REFERENCE:,} reference rows, {BATCH} rows a batch:\n"
         )

@@ -23,6 +23,7 @@ RATE = 0.25
 CHAMPION = 0.80
 FALLEN = 0.72
 TRIALS = 1_000
+SHORT_TRIALS, SHORT_ROWS, SHORT_CORRELATION = 100, 500, 0.95
 LOOKS = (1, 10, 40)
 SEQUENCES = 200
 
@@ -137,9 +138,19 @@ def run() -> None:
     print(table("challenger", after_alarm(SEED + 200)))
 
 
-def shares(world: World, seed: int) -> dict[str, str]:
+def run_short() -> None:
+    print(f"{SHORT_TRIALS:,} trials a line; correlation of the scores last.\n")
+    judged = {
+        name: shares(world, SEED + at, SHORT_TRIALS)
+        for at, (name, world) in enumerate(WORLDS.items())
+        if world.rows == SHORT_ROWS and world.correlation == SHORT_CORRELATION
+    }
+    print(table("challenger", judged))
+
+
+def shares(world: World, seed: int, count: int = TRIALS) -> dict[str, str]:
     random = np.random.default_rng(seed)
-    trials = [trial(world, random, seed + at) for at in range(TRIALS)]
+    trials = [trial(world, random, seed + at) for at in range(count)]
     return {name: share([rule(each) for each in trials]) for name, rule in RULES.items()}
 
 

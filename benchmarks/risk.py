@@ -27,7 +27,7 @@ SEED = 40_261
 BASE, RISEN = 0.15, (0.20, 0.25)
 BATCH, TICKS = 20, 150
 KNOWN = (1_000, 12_000)
-RUNS, FULL_RUNS = 200, 1_000
+RUNS, SHORT_RUNS, FULL_RUNS = 200, 20, 1_000
 SOON = 300
 THRESHOLD = 0.5
 # each is stricter than the one before it
@@ -153,11 +153,11 @@ def _first(alarms: NDArray[np.bool_]) -> int | None:
     return int(alarms.argmax()) + 1 if alarms.any() else None
 
 
-def run(runs: int = RUNS) -> None:
+def run(runs: int = RUNS, labelled: Sequence[int] = KNOWN) -> None:
     print(
         f"{runs:,} releases a table; {BATCH} labels a tick, {TICKS} ticks a year; error {BASE} when deployed."
     )
-    for known in KNOWN:
+    for known in labelled:
         told: dict[str, list[Alarms]] = {}
         for number in range(runs):
             for world, alarms in years(known, number):
@@ -165,6 +165,10 @@ def run(runs: int = RUNS) -> None:
         for world, each in told.items():
             print(f"\n{known:,} labelled rows at deployment; {world}:\n\n{table(each)}", flush=True)
         print(f"\nAims, {known:,} labelled rows at deployment:\n\n{aims(told)}", flush=True)
+
+
+def run_short() -> None:
+    run(SHORT_RUNS, KNOWN[:1])
 
 
 def run_full() -> None:

@@ -4,17 +4,17 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
+from benchmarks.measure import Cost
 from benchmarks.tick import CHECKOUT, FOLDERS
 
 CLIENTS, KEPT, RUNS, TURNS = 10_000, 100, 5, 5
 NUMBERS = [f"figure_{number:02d}" for number in range(12)]
 KINDS = [f"kind_{number}" for number in range(3)]
+READING = "pandas reads finaldata.csv, twice"
 CONTRACT = {
     "numeric": NUMBERS,
     "categorical": KINDS,
@@ -27,8 +27,8 @@ CONTRACT = {
 def run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        _fill(home)
-        _ready(home)
+        fill(home)
+        ready(home)
         final = home / "ingesteddata" / "finaldata.csv"
         read = f"import pandas; pandas.read_csv({str(final)!r})"
         listed = f"from benchmarks import risklist; risklist.list_of({str(home)!r})"
@@ -43,9 +43,8 @@ def run() -> None:
         )
         print("Whole commands:\n")
         print(measure.table(costs, "finaldata.csv read by two commands"))
-        print("\nWithin one process that has its libraries loaded, the least of five:\n")
-        for line in _parts(home, final):
-            print(line)
+        print(f"\nWithin one process that has its libraries loaded, {TURNS} runs:\n")
+        print(measure.table(_parts(home, final), READING))
 
 
 def list_of(home: str) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def list_of(home: str) -> dict[str, Any]:
     return {"ranked, with reasons and changes": ranked, "both CSV files": written, "its summary": kept}
 
 
-def _parts(home: Path, final: Path) -> list[str]:
+def _parts(home: Path, final: Path) -> dict[str, Cost]:
     import pandas as pd
 
     from attrition import config, contract, generations, keptlists, lookback, risklist
@@ -109,33 +108,24 @@ def _parts(home: Path, final: Path) -> list[str]:
         place.write_bytes(keptlists.pack(facts, newest.datasets, newest.actions, rows, newest.names))
     kept = keptlists.kept(configured.reports)
     outcomes = lookback.outcomes(*known)
-    yardstick = _least(lambda: pd.read_csv(final))
-    costs = {
-        "pandas reads finaldata.csv, twice": 2 * yardstick,
-        **{f"the list: {name}": _least(part) for name, part in parts.items()},
-        f"{KEPT} kept lists read": _least(lambda: keptlists.kept(configured.reports)),
-        "outcomes of the table": _least(lambda: lookback.outcomes(*known)),
-        f"look-back over {KEPT} lists": _least(lambda: lookback.look_back(kept.lists, outcomes)),
-    }
-    lines = [f"| {name} | {1000 * cost:.0f} | {cost / yardstick / 2:.1f} |" for name, cost in costs.items()]
-    return ["| what | CPU ms | times two readings |", "|---|---|---|", *lines]
+    return measure.within(
+        {
+            READING: lambda: (pd.read_csv(final), pd.read_csv(final)),
+            **{f"the list: {name}": part for name, part in parts.items()},
+            f"{KEPT} kept lists read": lambda: keptlists.kept(configured.reports),
+            "outcomes of the table": lambda: lookback.outcomes(*known),
+            f"look-back over {KEPT} lists": lambda: lookback.look_back(kept.lists, outcomes),
+        },
+        TURNS,
+    )
 
 
-def _least(work: Callable[[], object]) -> float:
-    costs = []
-    for _ in range(TURNS):
-        started = time.process_time()
-        work()
-        costs.append(time.process_time() - started)
-    return min(costs)
-
-
-def _fill(home: Path) -> None:
+def fill(home: Path, clients: int = CLIENTS) -> None:
     """Half of the clients have left or stayed, of the others it is not known yet; 20 columns."""
     for place in ("sourcedata", "testdata"):
         (home / place).mkdir()
-    (home / "sourcedata" / "clients.csv").write_text(_rows(0, CLIENTS * 3 // 2))
-    (home / "testdata" / "test.csv").write_text(_rows(5 * CLIENTS, CLIENTS // 5, labelled=True))
+    (home / "sourcedata" / "clients.csv").write_text(_rows(0, clients * 3 // 2))
+    (home / "testdata" / "test.csv").write_text(_rows(5 * clients, clients // 5, labelled=True))
     settings = {
         **FOLDERS,
         "ingestion": {"settle_seconds": 0},
@@ -160,7 +150,7 @@ def _rows(start: int, count: int, labelled: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ready(home: Path) -> None:
+def ready(home: Path) -> None:
     for script in ("ingestion", "training", "scoring", "deployment", "reporting"):
         command = [sys.executable, f"{CHECKOUT}/{script}.py", "-q", "--config", f"{home}/config.json"]
         subprocess.run(command, check=True)

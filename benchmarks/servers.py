@@ -1,6 +1,6 @@
 """Servers that benchmarks/api.py asks the same: ours under gunicorn, `mlflow models serve`, `bentoml serve`.
 
-MLflow and BentoML have an environment each, below .venv/peers/, made from benchmarks/serving/NAME.txt.
+MLflow and BentoML have an environment each (benchmarks/environments.py).
 """
 
 import os
@@ -10,17 +10,16 @@ import sys
 import tempfile
 import time
 import urllib.request
-import venv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import environments
 from benchmarks.tick import CHECKOUT
 
 PORT, WORKERS = 8731, 2
 SERVING = CHECKOUT / "benchmarks" / "serving"
-PEERS = CHECKOUT / ".venv" / "peers"
 # nothing of a measurement leaves this machine
 SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "BENTOML_DO_NOT_TRACK": "true", "DO_NOT_TRACK": "true"}
 START_SECONDS = 120.0
@@ -55,18 +54,18 @@ def gunicorn(home: Path, app: str, query: str = "", count: int = WORKERS) -> Ser
 
 def mlflow(home: Path, count: int = WORKERS) -> Server:
     """`mlflow models serve` of the pickled pipeline, laid down as its model below `home`."""
-    binaries, model = PEERS / "mlflow" / "bin", home / "mlflow"
+    python, model = environments.python("mlflow"), home / "mlflow"
     environment = {
         **SILENT,
-        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(CHECKOUT),
         "OMP_NUM_THREADS": "1",
     }
     if not model.exists():
-        command = [str(binaries / "python"), str(SERVING / "log_model.py"), str(_pickle(home)), str(model)]
+        command = [str(python), str(SERVING / "log_model.py"), str(_pickle(home)), str(model)]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment}, cwd=home)
     serve = ["mlflow", "models", "serve", "-m", str(model), "--env-manager", "local", "-h", "127.0.0.1"]
-    command = [str(binaries / "python"), "-m", *serve, "-p", str(PORT), "-w", str(count)]
+    command = [str(python), "-m", *serve, "-p", str(PORT), "-w", str(count)]
     return Server(command, "/invocations", "dataframe_records", home, environment)
 
 
@@ -80,33 +79,12 @@ def bentoml(home: Path, count: int = WORKERS) -> Server:
         "BENCHMARK_MODEL": str(_pickle(home)),
         "OMP_NUM_THREADS": "1",
     }
-    program = str(PEERS / "bentoml" / "bin" / "bentoml")
+    program = str(environments.python("bentoml").with_name("bentoml"))
     command = [program, "serve", "bento:Model", "--host", "127.0.0.1", "--port", str(PORT)]
     return Server(command, "/predict", folder=SERVING, environment=environment)
 
 
 OTHERS = {"mlflow": mlflow, "bentoml": bentoml}
-
-
-def missing(name: str, install: bool) -> str | None:
-    """Why a peer cannot be measured, in a sentence; its environment is made where `install` says so."""
-    folder, wanted = PEERS / name, SERVING / f"{name}.txt"
-    # written last: an environment that is not whole, or of older requirements, is made again
-    whole = folder / "installed.txt"
-    if whole.exists() and whole.read_text() == wanted.read_text():
-        return None
-    if not install:
-        return (
-            f"{name} is not installed below {PEERS.relative_to(CHECKOUT)}: python -m benchmarks api --full."
-        )
-    venv.create(folder, with_pip=True, clear=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--requirement"]
-    done = subprocess.run([*pip, str(wanted)], capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip() or "pip said nothing").splitlines()[-1]
-        return f"{name} cannot be installed and is left out: {last}"
-    whole.write_text(wanted.read_text())
-    return None
 
 
 @contextmanager

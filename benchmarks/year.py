@@ -48,6 +48,7 @@ ALIKE = 0.25
 ENOUGH = 2 * ROWS
 NUMBERS = ("activity", "tickets", "size")
 PLANS = np.array(["monthly", "yearly", "longer"], dtype=object)
+SHORT_YEARS = {"stable": 2, "concept": 2}
 YEARS, FULL_YEARS = {"stable": 60, "other": 10}, {"stable": 300, "other": 60}
 
 
@@ -441,19 +442,28 @@ Accounts = Mapping[str, Sequence[Account]]
 
 
 def run(counts: Mapping[str, int] = YEARS) -> None:
+    _print_years({name: counts.get(name, counts["other"]) for name in KINDS})
+    months.run()
+
+
+def run_short() -> None:
+    _print_years(SHORT_YEARS)
+
+
+def run_full() -> None:
+    run(FULL_YEARS)
+
+
+def _print_years(counts: Mapping[str, int]) -> None:
     told: dict[str, Accounts] = {}
     for at, name in enumerate(KINDS):
-        count = counts.get(name, counts["other"])
+        if not (count := counts.get(name)):
+            continue
         years = [year(name, 1_000 * at + number) for number in range(count)]
         found = [accounts(each) for each in years]
         told[name] = {policy: [each[policy] for each in found] for policy in found[0]}
         print(f"{name}, {count} years:\n\n{table(years, told[name])}\n", flush=True)
     print(f"Aims:\n\n{aims(told)}\n")
-    months.run()
-
-
-def run_full() -> None:
-    run(FULL_YEARS)
 
 
 def table(years: Sequence[Year], accounts: Accounts) -> str:
