@@ -399,7 +399,7 @@ def _image(png: _Png, room: float) -> "Flowable":
         "DecodeParms": PDFDictionary(rows),
     }
 
-    class Picture(Flowable):
+    class Drawn(Flowable):
         def wrap(self, width: float, height: float) -> tuple[float, float]:
             return scale * png.width, scale * png.height
 
@@ -415,7 +415,7 @@ def _image(png: _Png, room: float) -> "Flowable":
             canvas.doForm(name)
             canvas.restoreState()
 
-    return Picture()
+    return Drawn()
 
 
 def _table(grid: Grid) -> "Table":
