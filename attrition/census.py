@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attrition import contract as contracts
+from attrition import sampling
 from attrition.settings import Clients
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Flags = NDArray[np.bool_]
 UNKNOWN, STAYED, LEFT = 0, 1, 2
+# any: here the numbers only tell clients apart
+KEY = 0
 
 
 @dataclass(frozen=True)
@@ -51,29 +54,23 @@ class Index:
     """The place of each client among those given, who are told apart as in a census."""
 
     def __init__(self, ids: Sequence[str]) -> None:
-        found = _hashed(ids)
+        found = sampling.numbers(ids, KEY)
         self._order = np.argsort(found, kind="stable")
         self._hashes = found[self._order]
 
     def places(self, ids: Sequence[str]) -> tuple[NDArray[np.intp], Flags]:
         """The place of each id, shape (ids,), and whether it is among them at all."""
-        asked = _hashed(ids)
+        asked = sampling.numbers(ids, KEY)
         if not len(self._hashes):
             return np.zeros(len(asked), dtype=np.intp), np.zeros(len(asked), dtype=bool)
         at = np.minimum(np.searchsorted(self._hashes, asked), len(self._hashes) - 1)
         return self._order[at], self._hashes[at] == asked
 
 
-def _hashed(ids: Sequence[str]) -> NDArray[np.uint64]:
-    from pandas.util import hash_array
-
-    return hash_array(np.asarray(ids, dtype=object), categorize=False)
-
-
 def taken(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> Census:
     ids, outcomes = [], []
     for piece in pieces:
-        ids.append(_hashed(piece[clients.id]))
+        ids.append(sampling.numbers(piece[clients.id], KEY))
         outcome = contracts.outcomes(clients, piece)
         outcomes.append(np.where(outcome == 1, LEFT, np.where(outcome == 0, STAYED, UNKNOWN)).astype(np.int8))
     return _census(np.concatenate(ids), np.concatenate(outcomes))

@@ -70,8 +70,13 @@ class Sample:
 
 
 def numbers(client: Any, seed: int) -> Numbers:
-    """The number of each row's client, shape (rows,)."""
+    """The number of each row's client by its id, shape (rows,): the same on every machine."""
     from pandas.util import hash_array
 
-    ids = np.asarray(client, dtype=object)
-    return hash_array(ids, hash_key=f"{seed % 10**16:016d}", categorize=False)
+    ids, key = np.asarray(client, dtype=object), f"{seed % 10**16:016d}"
+    try:
+        return hash_array(ids, hash_key=key, categorize=False)
+    except UnicodeEncodeError:
+        # half a pair of surrogates is no UTF-8; text and its bytes have one hash
+        encoded = [each.encode("utf-8", "surrogatepass") for each in ids.tolist()]
+        return hash_array(np.array(encoded, dtype=object), hash_key=key, categorize=False)

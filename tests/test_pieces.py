@@ -77,6 +77,12 @@ def test_a_sample_is_of_whole_clients_and_does_not_depend_on_the_cuts(size: int)
     pd.testing.assert_frame_equal(taken, one.table)
 
 
+def test_an_id_that_is_no_utf_8_has_a_number_and_changes_no_other() -> None:
+    plain, mixed = sampling.numbers(["a", "é"], 1), sampling.numbers(["a", "é", "\ud83d"], 1)
+    assert mixed[:2].tolist() == plain.tolist()
+    assert len(set(mixed.tolist())) == 3
+
+
 def test_another_seed_draws_other_clients_and_all_rows_are_kept_where_they_fit() -> None:
     table = table_of(rows(400, 90))
     drawn = []
