@@ -19,6 +19,7 @@ BENCHMARKS = {
     "report": "what report, twin, PDF and list cost beside drawing their plots alone",
     "driftreport": "what telling and drawing drift costs beside Evidently",
     "risklist": "what the risk list costs beside reading its table, and a year of lists kept",
+    "large": "peak memory and CPU of each stage on millions of rows, and every row scored with reasons",
     "history": "a year of ticks in the run history: size, milliseconds to read, cost of an append",
     "parallel": "what more workers bring: training, and scoring a million rows",
     "models": "accuracy, calibration and CPU of the whole procedure beside its peers, on churn data",
@@ -30,7 +31,7 @@ BENCHMARKS = {
     "year": "a simulated year of the whole pipeline: alarms, trainings, releases and cumulative log loss",
 }
 # minutes each, and nothing smaller would say anything
-NOT_SHORT = {"parallel", "models"}
+NOT_SHORT = {"large", "parallel", "models"}
 # the function of a benchmark that each size calls; where it has none of that name, `run`
 SIZES = {"short": "run_short", "usual": "run", "full": "run_full"}
 

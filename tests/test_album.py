@@ -91,6 +91,7 @@ print("seaborn" in sys.modules, drawn.uri)
 """
 
 
+@pytest.mark.draws
 def test_what_seaborn_told_is_not_asked_again_and_draws_the_same(tmp_path: Path) -> None:
     place = tmp_path / "pictures.json"
     drawn = Album().of(plots.calibration_picture, [{"predicted": 0.1, "observed": 0.2, "count": 9}])

@@ -97,9 +97,9 @@ def test_what_was_touched_just_now_is_not_taken_as_verified(
     assert looks == {"hashed": 2, "read": 2}
 
 
-def test_of_a_large_table_no_copy_stays_in_memory(
+def test_of_a_table_of_several_pieces_no_copy_stays_in_memory(
     read: Read, looks: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generations, "LARGEST_KEPT", 100)
+    monkeypatch.setattr(generations, "PIECE", 50)
     read(), read()
     assert looks == {"hashed": 1, "read": 2}
