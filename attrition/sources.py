@@ -327,7 +327,7 @@ def _header(first: bytes) -> tuple[list[str], int]:
 
 def otherwise_separated(header: Sequence[str]) -> str:
     """What is to be said of a header whose columns are not separated by commas, or ""."""
-    if len(header) > 1 or not any(mark in header[0] for mark in ";\t|"):
+    if len(header) != 1 or not any(mark in header[0] for mark in ";\t|"):
         return ""
     shown = header[0] if len(header[0]) <= HEADER_SHOWN else f"{header[0][:HEADER_SHOWN]}..."
     return f"its header is {shown!r}: separate the columns by commas, and write 1.5, not 1,5"

@@ -16,7 +16,7 @@ import deployment
 import diagnostics
 import scoring
 import training
-from attrition import cluster, files, parallel, proof, scorecard
+from attrition import cluster, files, generations, parallel, proof, scorecard
 from attrition.config import Config
 from attrition.errors import ClusterError, ConfigError
 from attrition.settings import Parallel
@@ -303,7 +303,7 @@ def test_diagnostics_have_many_rows_scored_by_the_workers(
     deployment.run(config)
     alone = diagnostics.run(config).predictions
     monkeypatch.setattr(parallel, "ROWS_WORTH_SENDING", 1)
-    monkeypatch.setattr(scorecard, "PART", 50)
+    monkeypatch.setattr(generations, "PIECE", 50)
     asked: list[int] = []
     results = parallel.Processes.results
 
