@@ -64,7 +64,7 @@ demo: setup ## watch a practice area go through a year: months arrive, the world
 	@$(VENV_PYTHON) -m attrition.demo --out demo
 
 .PHONY: bench
-bench: .venv/.bench ## measure speed, memory and decisions beside others in ten minutes; ARGS="tick api" measures some
+bench: .venv/.bench ## measure speed, memory and decisions beside others in about ten minutes; ARGS="tick api" measures some
 	@$(VENV_PYTHON) -m benchmarks.environments
 	@$(VENV_PYTHON) -m benchmarks --short $(ARGS)
 

@@ -78,7 +78,7 @@ def _measure(home: Path, name: str, others: list[str], seconds: int, growth: int
     for _ in range(rounds):
         for each, server in asked.items():
             loads[each].append(_load(server, row, seconds))
-    print(_table(loads), "\n", flush=True)
+    print(f"{_table(loads)}\n", flush=True)
     _report_memory(home, row, growth)
     _report_many(home, name, row)
 

@@ -13,7 +13,7 @@ from benchmarks import measure
 from tests import histories
 
 TICKS = 52_560
-READS = 15
+READS = 7
 APPENDS, APPENDED = 400, 3
 ONE_FILE = "in one file"
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -57,7 +57,7 @@ def _measure(ticks: int) -> None:
         print(f"{measure.table(measure.within(appends, APPENDED), f'{APPENDS} appends, {ONE_FILE}')}\n")
         whole, expected = ledger.past(kept).whole, chronicle.of(ledger.entries(plain))
         counts = [sum(sum(t.statuses.values()) for t in each.stages.values()) for each in (whole, expected)]
-        print(f"\nRuns counted: {counts[0]:,} and {counts[1]:,}.")
+        print(f"Runs counted: {counts[0]:,} and {counts[1]:,}.")
 
 
 def _write(place: Path, line: str) -> None:

@@ -442,19 +442,22 @@ Accounts = Mapping[str, Sequence[Account]]
 
 
 def run(counts: Mapping[str, int] = YEARS) -> None:
-    _print_years({name: counts.get(name, counts["other"]) for name in KINDS})
+    told = _followed({name: counts.get(name, counts["other"]) for name in KINDS})
+    print(f"Aims:\n\n{aims(told)}\n")
     months.run()
 
 
 def run_short() -> None:
-    _print_years(SHORT_YEARS)
+    """Too few years to say whether an aim is reached."""
+    _followed(SHORT_YEARS)
 
 
 def run_full() -> None:
     run(FULL_YEARS)
 
 
-def _print_years(counts: Mapping[str, int]) -> None:
+def _followed(counts: Mapping[str, int]) -> dict[str, Accounts]:
+    """So many years of each kind, and what every policy made of them, printed as they come."""
     told: dict[str, Accounts] = {}
     for at, name in enumerate(KINDS):
         if not (count := counts.get(name)):
@@ -463,7 +466,7 @@ def _print_years(counts: Mapping[str, int]) -> None:
         found = [accounts(each) for each in years]
         told[name] = {policy: [each[policy] for each in found] for policy in found[0]}
         print(f"{name}, {count} years:\n\n{table(years, told[name])}\n", flush=True)
-    print(f"Aims:\n\n{aims(told)}\n")
+    return told
 
 
 def table(years: Sequence[Year], accounts: Accounts) -> str:
