@@ -13,8 +13,6 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install -qq --no-input --disable-pip-versio
 LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
     --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
-# one more than there are cores: some tests wait for a server that hangs
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 WRITTEN_FOLDERS := ingesteddata models practicemodels production_deployment
 
 # An environment that was moved, whose Python is gone, or that was never finished is made anew.
@@ -38,11 +36,11 @@ run: setup ## run the pipeline once on the data in sourcedata/, and say where th
 
 .PHONY: test
 test: .venv/.dev .venv/.cluster ## run the tests; ARGS="-k cron" runs some of them
-	@$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: test-reliability
 test-reliability: .venv/.dev ## try every crash point, full disk and power cut; make test tries a selection of them
-	@RELIABILITY=all $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal tests/reliability $(ARGS)
+	@RELIABILITY=all $(VENV_PYTHON) -m pytest -n auto --dist worksteal tests/reliability $(ARGS)
 
 .PHONY: serve
 serve: setup ## start the API

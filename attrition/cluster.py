@@ -36,8 +36,6 @@ REACH_SECONDS = 10.0
 # a cluster that lost all its workers is given so long to bring one back
 LOST_SECONDS = 30.0
 LOOK_SECONDS = 1.0
-# how often a task is dealt out that the scheduler forgets
-TRIES = 3
 # with other versions of these the digits of a model may differ
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "interpret-core", "joblib", "distributed")
 SERIAL = 'or set parallel.backend to "serial".'
@@ -224,27 +222,15 @@ def _watched_backend(client: "Client", shared: Any) -> Any:
 
     class Watched(DaskDistributedBackend):
         def __init__(self) -> None:
-            super().__init__(client=client)
-            # under a name of its own: one made of the content, as joblib's, is that of the same data in a
-            # run before, whose end may still take it away
-            self._scatter = [shared]
-            (sent,) = client.scatter([shared], broadcast=True, hash=False)
-            self.data_futures = {id(shared): sent}
+            super().__init__(client=client, scatter=[shared])
             self.open: set[Future[Any]] = set()
 
         def effective_n_jobs(self, n_jobs: int) -> int:
             # for one worker joblib would do the work in this process
             return max(2, super().effective_n_jobs(n_jobs))
 
-        def submit(self, func: Any, callback: Any = None, tries: int = TRIES) -> Any:
-            def taken(out: Any) -> None:
-                # while a worker dies the scheduler may forget a task that it was about to deal out
-                if _is_lost(out) and tries > 1:
-                    self.submit(func, callback, tries - 1)
-                else:
-                    callback(out)
-
-            future = super().submit(func, taken)
+        def submit(self, func: Any, callback: Any = None) -> Any:
+            future = super().submit(func, callback)
             self.open.add(future)
 
             def done(future: "Future[Any]") -> None:
@@ -257,7 +243,8 @@ def _watched_backend(client: "Client", shared: Any) -> Any:
 
         def retrieve_result_callback(self, out: Any) -> Any:
             # what the work raised comes as it is; a task that got lost was cancelled
-            return super().retrieve_result_callback(_given_up(out) if _is_lost(out) else out)
+            lost = isinstance(out, asyncio.CancelledError | CancelledError)
+            return super().retrieve_result_callback(_given_up(out) if lost else out)
 
         def fail(self, fault: ClusterError) -> None:
             for future in list(self.open):
@@ -265,10 +252,6 @@ def _watched_backend(client: "Client", shared: Any) -> Any:
                     future.set_exception(fault)
 
     return Watched()
-
-
-def _is_lost(out: Any) -> bool:
-    return isinstance(out, asyncio.CancelledError | CancelledError)
 
 
 def _given_up(fault: BaseException) -> ClusterError:
