@@ -15,7 +15,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -59,8 +58,6 @@ from attrition.settings import Clients
 from attrition.trends import Course
 
 KEPT_RUNS = 100
-# a longer list waits on disk until it is written
-LIST_IN_MEMORY = 32 << 20
 RUNS_OF_A_TREND = 3
 SHOWN_RUNS = 20
 # clients of the short list that the report shows: the most that its size allows
@@ -114,7 +111,7 @@ class Compared(Since):
 
 
 def run(config: Config) -> Reported:
-    with unnamed_file(config.model_folder) as list_file:
+    with files.unnamed(config.model_folder) as list_file:
         return report(config, list_file)
 
 
@@ -257,12 +254,6 @@ def gather(
         default_command=config.command("fullprocess.py"),
         diagnose_command=config.command("diagnostics.py"),
     )
-
-
-def unnamed_file(folder: Path) -> IO[bytes]:
-    """A file without a name, for the list until it is written; in memory while it is small."""
-    place = str(folder) if folder.is_dir() else None
-    return tempfile.SpooledTemporaryFile(LIST_IN_MEMORY, dir=place)
 
 
 def lines_of_list(clients: Clients, entries: Sequence[Entry], is_first: bool) -> bytes:

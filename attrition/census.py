@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Flags = NDArray[np.bool_]
+Hashes = NDArray[np.uint64]
 UNKNOWN, STAYED, LEFT = 0, 1, 2
 # any: here the numbers only tell clients apart
 KEY = 0
@@ -54,17 +55,22 @@ class Index:
     """The place of each client among those given, who are told apart as in a census."""
 
     def __init__(self, ids: Sequence[str]) -> None:
-        found = sampling.numbers(ids, KEY)
-        self._order = np.argsort(found, kind="stable")
-        self._hashes = found[self._order]
+        hashes = sampling.numbers(ids, KEY)
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
 
     def places(self, ids: Sequence[str]) -> tuple[NDArray[np.intp], Flags]:
         """The place of each id, shape (ids,), and whether it is among them at all."""
-        asked = sampling.numbers(ids, KEY)
-        if not len(self._hashes):
-            return np.zeros(len(asked), dtype=np.intp), np.zeros(len(asked), dtype=bool)
-        at = np.minimum(np.searchsorted(self._hashes, asked), len(self._hashes) - 1)
-        return self._order[at], self._hashes[at] == asked
+        at, there = found(self._hashes, sampling.numbers(ids, KEY))
+        return self._order[at] if len(self._order) else at, there
+
+
+def found(known: Hashes, asked: Hashes) -> tuple[NDArray[np.intp], Flags]:
+    """The place of each hash among those known, which are sorted, and whether it is there."""
+    if not len(known):
+        return np.zeros(len(asked), dtype=np.intp), np.zeros(len(asked), dtype=bool)
+    at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    return at, known[at] == asked
 
 
 def taken(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> Census:
@@ -76,7 +82,7 @@ def taken(clients: Clients, pieces: "Iterable[pd.DataFrame]") -> Census:
     return _census(np.concatenate(ids), np.concatenate(outcomes))
 
 
-def _census(client: NDArray[np.uint64], outcome: NDArray[np.int8]) -> Census:
+def _census(client: Hashes, outcome: NDArray[np.int8]) -> Census:
     rows = len(client)
     latest, gone = np.zeros(rows, dtype=bool), np.zeros(rows, dtype=bool)
     if not rows:

@@ -3,11 +3,12 @@
 A column is asked for whole, so that the memory needed is that of one column, however many there are.
 """
 
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from attrition import files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,16 +16,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-IN_MEMORY = 32 << 20
-
 
 class Columns:
     """A context, at whose end the numbers are gone; a killed process leaves no file either."""
 
     def __init__(self, folder: Path) -> None:
-        place = str(folder) if folder.is_dir() else None
-        # its file is unlinked as it is made
-        self._file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=place)  # noqa: SIM115
+        self._file = files.unnamed(folder)
         self._pieces: dict[str, list[tuple[int, int]]] = defaultdict(list)
 
     def __enter__(self) -> "Columns":

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import IO, Any, TextIO
 from attrition.errors import LockedError
 
 PIECE = 256 << 10
+# what has no name yet is put on disk from this size on
+IN_MEMORY = 32 << 20
 LONGEST_COPY = 1 << 30
 # far longer than any file that is read at once
 LONGEST_PLAIN = 1 << 32
@@ -81,6 +84,11 @@ def _draft(path: Path, mode: int = 0o666) -> Iterator[int]:
             draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def unnamed(folder: Path) -> IO[bytes]:
+    """A file in no folder's list, gone with the process; in memory while it is small."""
+    return tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder.is_dir() else None)
 
 
 def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:

@@ -42,7 +42,8 @@ ROW = [
     ("action", "<u4"),  # place in actions
     ("due", "<u4"),  # ordinal of the date, or NO_DATE
 ]
-ROW_SIZE = 37
+# without padding: of a bool one byte
+ROW_SIZE = sum(1 if kind == "?" else int(kind[-1]) for _, kind in ROW)
 DAMAGES = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, OverflowError, RecursionError),
     *(struct.error, zipfile.BadZipFile),
@@ -203,16 +204,12 @@ def key_of(client: str) -> int:
 
 def on_disk(place: Path) -> OnDisk:
     """The same list, read once to the end to be sure of it; one of DAMAGES where it is none, or not whole."""
-    import numpy as np
 
     with zipfile.ZipFile(place) as members:
         facts, about = _facts(members), members.getinfo("rows")
         if about.compress_type != zipfile.ZIP_STORED:
             raise ValueError("its rows are compressed")
-        with members.open(about) as rows:
-            # the last read compares the CRC-32
-            while rows.read(PIECE):
-                pass
+        _check_rows(members)
     with place.open("rb") as file:
         file.seek(about.header_offset)
         *_, name, extra = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
@@ -224,8 +221,18 @@ def on_disk(place: Path) -> OnDisk:
         threshold=float(facts["threshold"]),
         place=place,
         first=about.header_offset + LOCAL_HEADER.size + name + extra,
-        rows=about.file_size // np.dtype(ROW).itemsize,
+        rows=about.file_size // ROW_SIZE,
     )
+
+
+def _check_rows(members: zipfile.ZipFile) -> None:
+    """One of DAMAGES where they are not whole; a piece at a time, the last one compares the CRC-32."""
+    size = 0
+    with members.open("rows") as rows:
+        while piece := rows.read(PIECE):
+            size += len(piece)
+    if size % ROW_SIZE:
+        raise ValueError(f"{size} bytes of rows are not rows of {ROW_SIZE} bytes")
 
 
 def _facts(members: zipfile.ZipFile) -> dict[str, Any]:
@@ -243,12 +250,8 @@ def read(place: Path) -> KeptList:
     """One of DAMAGES where the file is no such list, or not whole."""
     # each member is checked against its CRC-32 as it is read
     with zipfile.ZipFile(place) as members:
-        facts, size = _facts(members), 0
-        with members.open("rows") as rows:
-            while piece := rows.read(PIECE):
-                size += len(piece)
-    if size % ROW_SIZE:
-        raise ValueError(f"{size} bytes of rows are not rows of {ROW_SIZE} bytes")
+        facts = _facts(members)
+        _check_rows(members)
     return KeptList(
         run=place.parent.name,
         number=int(facts["number"]),

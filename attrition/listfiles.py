@@ -89,22 +89,6 @@ class Keeper:
         return keptlists.pack(facts, [*self._datasets], [*self._actions], rows, self._names)
 
 
-def kept(
-    clients: Clients,
-    entries: Sequence[Entry],
-    short: Sequence[Entry],
-    pieces: "Iterable[pd.DataFrame]",
-    number: int,
-    release_id: str,
-    threshold: float,
-    scored_at: str,
-) -> bytes:
-    """The summary of a list whose entries are all there."""
-    keeper = Keeper()
-    keeper.add(entries)
-    return keeper.packed(clients, short, pieces, number, release_id, threshold, scored_at)
-
-
 def _reason_columns() -> list[str]:
     numbers = range(1, REASONS + 1)
     return [f"reason_{n}_{part}" for n in numbers for part in ("feature", "value", "typical", "effect")]

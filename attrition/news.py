@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attrition import files, generations, ledger, publisher, releases, scorecard, sources
+from attrition import census, files, generations, ledger, publisher, releases, scorecard, sources
 from attrition.config import Config
 from attrition.contract import Contract
 from attrition.errors import DataError, ReleaseError
@@ -114,13 +114,13 @@ class Known:
 
         rows = np.ones(len(table), dtype=bool)
         here = _hashed(table, self.columns)
-        at, met = _found(self._rows, here)
+        at, met = census.found(self._rows, here)
         if met.any():
             place, time = at[met], _times(at[met])
             rows[met] = time >= self._left[place]
             np.subtract.at(self._left, place, 1)
         labelled = (table[self.target] != "").to_numpy()
-        later = labelled & _found(self._waiting, _hashed(table, self.columns[:-1]))[1]
+        later = labelled & census.found(self._waiting, _hashed(table, self.columns[:-1]))[1]
         return Unseen(rows, rows & ~later)
 
     def _counted(self, earlier: Sequence[Pieces]) -> "tuple[Hashes, NDArray[np.int64]]":
@@ -132,7 +132,7 @@ class Known:
             hashes, counts = np.unique(
                 np.concatenate([_hashed(each, self.columns) for each in pieces]), return_counts=True
             )
-            at, there = _found(known, hashes)
+            at, there = census.found(known, hashes)
             often[at[there]] = np.maximum(often[at[there]], counts[there])
             known, often = np.append(known, hashes[~there]), np.append(often, counts[~there])
             order = np.argsort(known)
@@ -158,16 +158,6 @@ def _hashed(table: "pd.DataFrame", columns: Sequence[str]) -> "Hashes":
     import pandas as pd
 
     return pd.util.hash_pandas_object(table[[*columns]], index=False).to_numpy()
-
-
-def _found(known: "Hashes", hashes: "Hashes") -> "tuple[NDArray[np.intp], NDArray[np.bool_]]":
-    """The place of each hash among those known, which are sorted, and whether it is there."""
-    import numpy as np
-
-    if not len(known):
-        return np.zeros(len(hashes), dtype=np.intp), np.zeros(len(hashes), dtype=bool)
-    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    return at, known[at] == hashes
 
 
 def _times(places: "NDArray[np.intp]") -> "NDArray[np.intp]":

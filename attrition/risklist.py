@@ -139,21 +139,6 @@ def ranked(
         yield about.entries(table.iloc[at], probability[at], value[at], first + 1)
 
 
-def rank(
-    clients: Clients,
-    risk: Risk,
-    scorecard: "Scorecard",
-    table: "pd.DataFrame",
-    release_id: str,
-    scored_at: str,
-    plays: Plays | None = None,
-    before: KeptList | None = None,
-) -> list[Entry]:
-    """All entries of `ranked` at once."""
-    batches = ranked(clients, risk, scorecard, table, release_id, scored_at, plays, before)
-    return [entry for entries in batches for entry in entries]
-
-
 @dataclass(frozen=True)
 class Scoring:
     """What all entries of a list are made with."""

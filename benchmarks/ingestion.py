@@ -19,15 +19,11 @@ from pathlib import Path
 
 from benchmarks import measure
 from benchmarks.measure import Cost
+from benchmarks.tick import CHECKOUT, FOLDERS
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 COLUMNS = "corporation,lastmonth_activity,lastyear_activity,number_of_employees,exited"
 CONFIG = {
-    "input_folder_path": "sourcedata",
-    "output_folder_path": "ingesteddata",
-    "test_data_path": "testdata",
-    "output_model_path": "models",
-    "prod_deployment_path": "production_deployment",
+    **FOLDERS,
     "ingestion": {"settle_seconds": 0},
     "clients": {
         "ranges": {

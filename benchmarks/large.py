@@ -17,6 +17,7 @@ from random import Random
 from benchmarks import measure
 from benchmarks.ingestion import CHECKOUT, COLUMNS
 from benchmarks.measure import Cost
+from benchmarks.tick import FOLDERS
 
 ROWS, FULL_ROWS = 1_000_000, 10_000_000
 MONTHS = 8
@@ -26,11 +27,7 @@ STAGES = ("ingestion", "training", "scoring", "deployment", "diagnostics", "repo
 MOST_MB = 1500
 MOST_TIMES = 2.0
 CONFIG = {
-    "input_folder_path": "sourcedata",
-    "output_folder_path": "ingesteddata",
-    "test_data_path": "testdata",
-    "output_model_path": "models",
-    "prod_deployment_path": "production_deployment",
+    **FOLDERS,
     "ingestion": {"settle_seconds": 0},
     # the largest table does not make more of them: what is measured is the table, not the contest
     "training": {"candidates": ["constant", "logistic", "ebm"]},

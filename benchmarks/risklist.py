@@ -71,7 +71,8 @@ def list_of(home: str) -> dict[str, Any]:
     at, risk = "2026-03-01T06:00:00Z", configured.settings.risk
 
     def ranked() -> Any:
-        return risklist.rank(clients, risk, card, active, release.id, at, book, before)
+        batches = risklist.ranked(clients, risk, card, active, release.id, at, book, before)
+        return [entry for entries in batches for entry in entries]
 
     entries = ranked()
     short = risklist.short_list(entries, risk.capacity)
@@ -81,7 +82,9 @@ def list_of(home: str) -> dict[str, Any]:
         return tables.export_columns(*listfiles.export(clients, entries))
 
     def kept() -> bytes:
-        return listfiles.kept(clients, entries, short, [table], 1, release.id, card.threshold, at)
+        keeper = listfiles.Keeper()
+        keeper.add(entries)
+        return keeper.packed(clients, short, [table], 1, release.id, card.threshold, at)
 
     written(), kept()
     return {"ranked, with reasons and changes": ranked, "both CSV files": written, "its summary": kept}

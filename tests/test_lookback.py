@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attrition import keptlists, listfiles, lookback, risklist
+from attrition import keptlists, lookback, risklist
 from attrition.keptlists import KeptList
 from attrition.lookback import LookBack
 from attrition.plots import wilson
 from attrition.settings import Clients
+from tests import lists
 
 CLIENTS = Clients(id="company", target="exited", numeric=("logins",))
 Rows = Sequence[tuple[str, str, str]]
@@ -37,9 +38,7 @@ class History:
         active, _ = risklist.current_clients(CLIENTS, [table])
         entries = [_entry(row, probability[row["company"]], release) for row in active.to_dict("records")]
         listed = [entry for entry in entries if entry.client in short]
-        data = listfiles.kept(
-            CLIENTS, entries, listed, [table], number, release, 0.5, f"2026-03-0{number}T06:00:00Z"
-        )
+        data = lists.kept(CLIENTS, entries, listed, table, number, release, f"2026-03-0{number}T06:00:00Z")
         place = self.folder / f"run{number}" / keptlists.NAME
         place.parent.mkdir()
         place.write_bytes(data)

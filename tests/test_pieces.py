@@ -121,7 +121,7 @@ def test_the_census_of_no_rows_is_empty() -> None:
 
 @pytest.mark.parametrize("size", [1, 5, 600])
 def test_columns_come_back_as_they_were_put_in(tmp_path: Path, size: int, monkeypatch: Any) -> None:
-    monkeypatch.setattr("attrition.columns.IN_MEMORY", 64)
+    monkeypatch.setattr("attrition.files.IN_MEMORY", 64)
     one, other = np.arange(20.0), np.linspace(-1, np.nan, 20)
     with Columns(tmp_path) as columns:
         for first in range(0, 20, size):
@@ -203,16 +203,8 @@ def test_every_stage_writes_the_same_from_many_pieces(
 
     whole = outcome_of_all()
     small_pieces(monkeypatch, 17)
-    assert (
-        len(
-            list(
-                generations.pieces(
-                    contracts.compiled(ingested.clients), generations.require_current(ingested)
-                )
-            )
-        )
-        > 20
-    )
+    pieces = generations.pieces(contracts.compiled(ingested.clients), generations.require_current(ingested))
+    assert len(list(pieces)) > 20
     assert outcome_of_all() == whole
 
 

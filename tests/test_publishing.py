@@ -24,6 +24,7 @@ from attrition.errors import ConfigError, DataError, UsageError
 from attrition.risklist import Entry
 from attrition.settings import Publish
 from attrition.warehouse import Column
+from tests import lists
 from tests import postgres as servers
 from tests.postgres import Postgres
 from tests.projects import CHECKOUT, Project, classic_rows
@@ -187,7 +188,7 @@ def write_list(project: Project, number: int, names: Sequence[str], at: str = "2
     ]
     table = pd.DataFrame({column: [] for column in [*clients.columns, "dataset"]})
     folder = project.config().reports / run
-    kept = listfiles.kept(clients, entries, entries[:2], [table], number, "000001-7274af2e", 0.5, at)
+    kept = lists.kept(clients, entries, entries[:2], table, number, "000001-7274af2e", at)
     written = tables.export_columns(*listfiles.export(clients, entries)).encode("utf-8", "replace")
     files.write_bytes(folder / "risklist.csv", written)
     files.write_bytes(folder / "list.zip", kept)

@@ -17,7 +17,7 @@ from attrition.keptlists import KeptList
 from attrition.risklist import Entry
 from attrition.scorecard import Scorecard
 from attrition.settings import Bands, Clients, Risk
-from tests import cards
+from tests import cards, lists
 
 CLIENTS = Clients(
     id="company",
@@ -60,7 +60,7 @@ def _overview(entries: Sequence[Entry]) -> risklist.Overview:
 
 
 def _rank(table: pd.DataFrame, clients: Clients = CLIENTS, **risk: Any) -> list[Entry]:
-    return risklist.rank(clients, Risk(**risk), _card(), table, "000001-aa", "2026-03-01T06:00:00Z")
+    return lists.rank(clients, Risk(**risk), _card(), table, "000001-aa", "2026-03-01T06:00:00Z")
 
 
 def _cells(header: Sequence[str], columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def test_probability_band_and_reasons_are_those_of_the_scorecard() -> None:
 def test_a_probability_at_the_threshold_is_at_risk() -> None:
     table = _table(CLIENTS, {"company": "a"})
     card = _card(threshold=float(_card().probability(table)[0]))
-    [entry] = risklist.rank(CLIENTS, Risk(), card, table, "000001-aa", "2026-03-01T06:00:00Z")
+    [entry] = lists.rank(CLIENTS, Risk(), card, table, "000001-aa", "2026-03-01T06:00:00Z")
     assert entry.at_risk
 
 
@@ -285,7 +285,7 @@ def _keep(
 ) -> KeptList:
     """The list as it is kept by a run, read back."""
     short = risklist.short_list(entries, 1)
-    data = listfiles.kept(CLIENTS, entries, short, [table], 1, release, 0.5, "2026-03-01T06:00:00Z")
+    data = lists.kept(CLIENTS, entries, short, table, 1, release, "2026-03-01T06:00:00Z")
     place = folder / release / keptlists.NAME
     place.parent.mkdir()
     place.write_bytes(data)
@@ -295,7 +295,7 @@ def _keep(
 def _rank_again(
     table: pd.DataFrame, before: KeptList, at: str = "2026-03-05T06:00:00Z", book: plays.Plays | None = None
 ) -> list[Entry]:
-    return risklist.rank(CLIENTS, Risk(), _card(), table, "000001-aa", at, book, before)
+    return lists.rank(CLIENTS, Risk(), _card(), table, "000001-aa", at, book, before)
 
 
 def test_the_same_data_and_release_twice_change_nothing(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_the_strongest_reason_and_the_band_choose_the_action(tmp_path: Path) -> 
         {"company": "b", "logins": 40.0},
         {"company": "c", "plan": ""},
     )
-    entries = risklist.rank(
+    entries = lists.rank(
         CLIENTS, Risk(), _card(), table, "000001-aa", "2026-02-27T23:59:59Z", plays.load(place)
     )
     suggested = {entry.client: (entry.play and entry.play.action, entry.act_by) for entry in entries}
